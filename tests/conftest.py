@@ -1,0 +1,6 @@
+"""One thread for linear algebra: the problems are small, and the suite itself runs in several processes."""
+
+import os
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")  # before NumPy is imported
