@@ -1,0 +1,181 @@
+"""Products with the design matrix, dense or sparse, with an intercept that is never appended to it."""
+
+import numpy as np
+from scipy import sparse
+
+from ._parallel import block_size, blocks
+
+# Symmetric products reach the rate of the bare product from about this many rows on.
+_GRAM_ROWS = 2048
+# Relative to its mean, a column's spread below this is the rounding of the mean.
+_CONSTANT = 64 * np.finfo(float).eps
+
+
+class Design:
+    """Feature rows x, and the constant 1 behind them where the model has an intercept.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n, d), float64 or float32
+    fit_intercept : bool
+
+    Notes
+    -----
+    float32 rows stay float32 in the products whose result is as large as the data; sums over rows are float64.
+    """
+
+    def __init__(self, X, fit_intercept):
+        self.X = X.tocsr() if sparse.issparse(X) else X
+        self.fit_intercept = fit_intercept
+        self.n_rows, self.n_features = X.shape
+        self.width = self.n_features + fit_intercept
+
+    @property
+    def is_sparse(self):
+        return sparse.issparse(self.X)
+
+    def take(self, rows):
+        """The design of some rows: a view for a slice, a copy for positions."""
+        return Design(self.X[rows], self.fit_intercept)
+
+    def _blocks(self, n_columns=1):
+        """Row slices for products with ``n_columns`` columns; one slice where nothing is copied."""
+        if self.is_sparse or self.X.dtype == np.float64:
+            return [slice(0, self.n_rows)]
+        return blocks(self.n_rows, block_size(8 * (self.n_features + n_columns), share=0.25))
+
+    def dot(self, V):
+        """``[x, 1] V`` for V of shape (width, k): (n, k) in float64."""
+        out = np.empty((self.n_rows, V.shape[1]))
+        for rows in self._blocks(V.shape[1]):
+            out[rows] = self.X[rows].astype(np.float64, copy=False) @ V[: self.n_features]
+        if self.fit_intercept:
+            out += V[-1]
+        return out
+
+    def tdot(self, U):
+        """``sum_i [x_i, 1] U_i`` for U of shape (n, k): (width, k) in float64."""
+        out = np.zeros((self.width, U.shape[1]))
+        for rows in self._blocks():
+            out[: self.n_features] += self.X[rows].T.astype(np.float64, copy=False) @ U[rows]
+        if self.fit_intercept:
+            out[-1] = U.sum(axis=0)
+        return out
+
+    def scaled(self, U):
+        """Outer products of each row with its own ``U_i``: (k, width, n) of ``U_ic [x_i, 1]_j``, dense.
+
+        The block is laid out so that its transposed (n, width) pieces are contiguous: nothing but the small operand
+        of a product is ever copied.
+        """
+        k = U.shape[1]
+        U = U.astype(self.X.dtype, copy=False)
+        out = np.empty((k, self.n_rows, self.width), dtype=self.X.dtype)
+        for c in range(k):
+            if self.is_sparse:
+                out[c, :, : self.n_features] = self.X.multiply(U[:, c : c + 1]).toarray()
+            else:
+                np.multiply(self.X, U[:, c : c + 1], out=out[c, :, : self.n_features])
+            if self.fit_intercept:
+                out[c, :, -1] = U[:, c]
+        return out.transpose(0, 2, 1)
+
+    def mean(self, weights):
+        """Weighted mean of the features (d,); zeros for sparse rows, which cannot be centred without filling them,
+        and without an intercept, where shifting the features changes the model."""
+        total = weights.sum()
+        if self.is_sparse or not self.fit_intercept or total <= 0:
+            return np.zeros(self.n_features)
+        return self.tdot(weights[:, None])[:-1, 0] / total
+
+    def centred(self, centre, out=None):
+        """``[x - centre, 1]`` of all rows, dense float64 (n, width): for blocks of rows only."""
+        out = np.empty((self.n_rows, self.width)) if out is None else out[: self.n_rows]
+        X = self.X.toarray() if self.is_sparse else self.X
+        np.subtract(X, centre, out=out[:, : self.n_features])
+        if self.fit_intercept:
+            out[:, -1] = 1.0
+        return out
+
+    def gram(self, weights, centre):
+        """``sum_i w_i z_i z_i'`` with z = [x - centre, 1], for each column of weights (n, k): (k, width, width).
+
+        Each column is of one sign. Cost: a symmetric product, n width**2 operations a column; rows of weight 0 are
+        skipped. A column whose spread about the centre is rounding counts as constant.
+        """
+        k, d = weights.shape[1], self.n_features
+        out = np.zeros((k, self.width, self.width))
+        used = np.flatnonzero(weights.any(axis=1))
+        everything = len(used) == self.n_rows
+        # One buffer for all blocks: fresh ones of this size would cost more in page faults than in arithmetic. It is
+        # float64 also for float32 rows: single precision would square the condition in half the digits.
+        buffer = None if self.is_sparse else np.empty((min(_GRAM_ROWS, len(used)), d))
+        for part in blocks(len(used), _GRAM_ROWS):
+            rows = part if everything else used[part]
+            X = self.X[rows]
+            if not self.is_sparse and centre.any():
+                X = X - centre if k > 1 else np.subtract(X, centre, out=buffer[: len(X)])
+            for c in range(k):
+                w = weights[rows, c]
+                if self.fit_intercept:
+                    out[c, -1, :d] += X.T @ w
+                    out[c, -1, -1] += w.sum()
+                sign = -1.0 if w[np.argmax(np.abs(w))] < 0 else 1.0
+                root = np.sqrt(np.abs(w))[:, None]
+                if self.is_sparse:
+                    Z = X.multiply(root).tocsr()
+                    out[c, :d, :d] += sign * (Z.T @ Z).toarray()
+                else:
+                    Z = np.multiply(X, root, out=buffer[: X.shape[0]])
+                    out[c, :d, :d] += sign * (Z.T @ Z)  # one operand twice: NumPy calls the symmetric product
+        if self.fit_intercept:
+            spread = np.abs(np.einsum("kjj->kj", out[:, :d, :d]))
+            constant = spread <= (_CONSTANT * centre) ** 2 * np.abs(out[:, -1, -1])[:, None]
+            out[:, :d, :d] *= ~(constant[:, :, None] | constant[:, None, :])
+            out[:, -1, :d] *= ~constant
+            out[:, :d, -1] = out[:, -1, :d]
+        return out
+
+    def column_squares(self, weights):
+        """``sum_i w_i [x_i, 1]_j**2`` for weights of shape (n, k): (width, k)."""
+        out = np.zeros((self.width, weights.shape[1]))
+        for rows in blocks(self.n_rows, block_size(8 * self.n_features, share=0.25)):
+            X = self.X[rows]
+            squares = X.multiply(X) if self.is_sparse else X.astype(np.float64, copy=False) ** 2
+            out[: self.n_features] += squares.T @ weights[rows]
+        if self.fit_intercept:
+            out[-1] = weights.sum(axis=0)
+        return out
+
+    def form(self, V, weights, centre):
+        """``sum_i w_i (z_i'V)'(z_i'V)`` with z = [x - centre, 1], (k, k), and the rounding in its diagonal (k,).
+
+        Small forms keep their digits here, which ``V' gram V`` would lose.
+        """
+        out, noise = np.zeros((V.shape[1],) * 2), np.zeros(V.shape[1])
+        size, constant = np.abs(V[: self.n_features]), np.abs(V[self.n_features :]).sum(axis=0)
+        for part in blocks(self.n_rows, block_size(32 * self.width, largest=_GRAM_ROWS)):
+            Z, w = self.take(part).centred(centre), weights[part, None]
+            eta = Z @ V
+            out += (eta * w).T @ eta
+            reach = (np.abs(Z[:, : self.n_features]) + np.abs(centre)) @ size + constant
+            noise += (w * (4 * np.finfo(float).eps * reach) ** 2).sum(axis=0)
+        return out, noise
+
+    def absolute_tdot(self, U):
+        """``sum_i |[x_i, 1]| U_i``, (width, k): what rounding of a sum over rows can amount to."""
+        out = np.zeros((self.width, U.shape[1]))
+        for rows in blocks(self.n_rows, block_size(8 * self.n_features, share=0.25)):
+            out[: self.n_features] += abs(self.X[rows]).T @ U[rows]
+        if self.fit_intercept:
+            out[-1] = U.sum(axis=0)
+        return out
+
+    def norms(self):
+        """Euclidean norm of each row's features, without the intercept's 1: (n,)."""
+        if self.is_sparse:
+            return np.sqrt(np.asarray(self.X.multiply(self.X).sum(axis=1)).ravel())
+        out = np.empty(self.n_rows)
+        for rows in blocks(self.n_rows, block_size(8 * self.n_features, share=0.25)):
+            out[rows] = np.linalg.norm(self.X[rows].astype(np.float64, copy=False), axis=1)
+        return out

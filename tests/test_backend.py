@@ -1,0 +1,55 @@
+"""Devices, memory and factorisations."""
+
+import numpy as np
+import pytest
+
+from sklearn_influence import _backend
+
+
+def test_devices():
+    assert _backend.check_device("auto") == _backend.check_device("cpu") == "cpu"
+    with pytest.raises(ValueError, match="'auto', 'cpu', 'cuda'"):
+        _backend.check_device("gpu")
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_cuda_says_what_is_missing(monkeypatch, installed):
+    monkeypatch.setattr(_backend.importlib.util, "find_spec", lambda name: object() if installed else None)
+    with pytest.raises(ValueError, match=r"no GPU code for linear models.* Use device='auto' or 'cpu'") as info:
+        _backend.check_device("cuda")
+    assert ("CuPy is not installed" in str(info.value)) == (not installed)
+
+
+def test_memory_is_refused_by_name(monkeypatch):
+    monkeypatch.setattr(_backend, "physical_memory", lambda: 2**30)
+    _backend.check_memory(2**30, "it", "")
+    with pytest.raises(ValueError, match=r"The thing needs 2.0 GiB, more than the 1.0 GiB .* Do less."):
+        _backend.check_memory(2**31, "The thing", "Do less.")
+    monkeypatch.setattr(_backend, "physical_memory", lambda: None)
+    _backend.check_memory(2**60, "it", "")
+
+
+def test_physical_memory_is_known_or_none(monkeypatch):
+    memory = _backend.physical_memory()
+    assert memory is None or memory > 2**20
+    monkeypatch.delattr(_backend.os, "sysconf", raising=False)
+    assert _backend.physical_memory() is None
+
+
+def test_factorisations():
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((6, 9))
+    A = A @ A.T + np.eye(6)
+    B = rng.standard_normal((6, 2))
+    L = _backend.cholesky(A)
+    np.testing.assert_allclose(L @ L.T, A)
+    np.testing.assert_array_equal(L, np.tril(L))
+    np.testing.assert_allclose(_backend.cholesky_solve(L, B), np.linalg.solve(A, B))
+    np.testing.assert_allclose(_backend.triangular_inverse(L) @ L, np.eye(6), atol=1e-13)
+    np.testing.assert_allclose(_backend.triangular_product(L, B), L @ B)
+    exact = 1 / np.linalg.cond(A, 1)
+    assert exact <= _backend.reciprocal_condition(L, np.abs(A).sum(axis=0).max()) * 1.0001 < 3 * exact
+    values, vectors = _backend.eigh(A)
+    np.testing.assert_allclose(vectors * values @ vectors.T, A)
+    assert _backend.smallest_eigenvalue(A) == pytest.approx(values[0])
+    assert _backend.cholesky(-A) is None
