@@ -1,0 +1,130 @@
+r"""The words in which everything above speaks of a model: ten verbs, and how rows are weighted.
+
+A fitted model is the minimiser of ``F(theta; s) = sum_i s_i loss(y_i, f_i(theta)) + penalty(theta)``. Removing rows
+is a change of the weights ``s``.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+
+class Objective(Protocol):
+    """What an objective offers: the only words that influence, newton, unlearning and certificates use.
+
+    Parameters are vectors (p,), p unknowns; outputs are (m, q). Objectives are immutable: :meth:`with_` and
+    :meth:`take` return others.
+
+    Attributes
+    ----------
+    n_rows, n_outputs, n_params : int
+    y, loss, weighting, sample_weight, params
+        ``sample_weight`` (n,) holds the effective weights s: the user's times the class weights.
+    """
+
+    def value(self):
+        """F at the current weights and parameters."""
+
+    def outputs(self, X=None):
+        """Raw outputs (m, q) of the training rows, or of those of X."""
+
+    def gradient(self):
+        """(p,): derivative of F by the parameters."""
+
+    def sample_gradients(self, rows=None):
+        """(p, k): derivative of F's gradient by the weight of each row."""
+
+    def curvature(self):
+        """The second derivative of F, as an operator that solvers take."""
+
+    def outputs_change(self, delta, X=None):
+        """(m, q, k): change of the outputs under each parameter change of delta (p, k)."""
+
+    def pullback(self, U, X=None, onto=None, out=None):
+        """(p, m): each row's J' u; with ``onto`` (p, c), its product ``onto' J' u`` (c, m)."""
+
+    def pullback_sum(self, U, X=None):
+        """(p,): the sum of the rows' J' u, one pass over them."""
+
+    def leverage(self, factor, rows=None):
+        """J H^-1 J' of each row: (k, q) where outputs do not mix, else (k, q, q)."""
+
+    def with_(self, *, sample_weight=None, params=None):
+        """The same objective at other weights or parameters, sharing the data."""
+
+    def take(self, kept):
+        """A copy that holds the kept rows only."""
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """How the effective weight of a row follows from the user's weights and the classes still present.
+
+    Parameters
+    ----------
+    sample_weight : ndarray of shape (n,)
+        The user's weights.
+    codes : ndarray of shape (n,) or None
+        Class numbers of the rows; None for regression.
+    class_weight : ndarray of shape (K,) or None
+        Fixed factors of the classes.
+    balanced : bool
+        The factors follow the sample-weighted class counts instead, as a refit would recompute them.
+    """
+
+    sample_weight: np.ndarray
+    codes: np.ndarray | None = None
+    class_weight: np.ndarray | None = None
+    balanced: bool = False
+
+    @property
+    def n_classes(self):
+        return int(self.codes.max()) + 1
+
+    def class_totals(self, weight=None):
+        """Sum of the user's weights by class, (K,)."""
+        weight = self.sample_weight if weight is None else weight
+        return np.bincount(self.codes, weights=weight, minlength=self.n_classes)
+
+    def effective(self, removed=None):
+        """Effective weights (n,), with the ``removed`` rows at 0 and balanced factors recomputed without them."""
+        weight = self.sample_weight
+        if removed is not None:
+            weight = weight.copy()
+            weight[removed] = 0.0
+        if self.balanced:
+            totals = self.class_totals(weight)
+            with np.errstate(divide="ignore"):
+                factor = np.where(totals > 0, totals.sum() / (len(totals) * totals), 0.0)
+            return weight * factor[self.codes]
+        if self.class_weight is not None:
+            return weight * self.class_weight[self.codes]
+        return weight
+
+    def class_ratios(self, rows):
+        """By how much removing one row multiplies the weights of each class: (k, K), 1 unless balanced.
+
+        A row that is its class's whole weight leaves that class at 0.
+        """
+        totals = self.class_totals()
+        gone = self.sample_weight[rows]
+        ratios = np.repeat(((totals.sum() - gone) / totals.sum())[:, None], len(totals), axis=1)
+        own = self.codes[rows]
+        left = totals[own] - gone
+        with np.errstate(divide="ignore"):
+            ratios[np.arange(len(rows)), own] *= np.where(left > 1e-12 * totals[own], totals[own] / left, 0.0)
+        return ratios
+
+    def without_typical(self, c):
+        """Effective weights (n,), every row still there, once a row of class c and of its mean weight has left."""
+        totals = self.class_totals()
+        gone = totals[c] / np.count_nonzero((self.codes == c) & (self.sample_weight > 0))
+        left = totals - gone * (np.arange(len(totals)) == c)
+        with np.errstate(divide="ignore"):
+            factor = np.where(left > 1e-12 * totals, (totals.sum() - gone) / (len(totals) * left), 0.0)
+        return self.sample_weight * factor[self.codes]
+
+    def take(self, kept):
+        codes = None if self.codes is None else self.codes[kept]
+        return replace(self, sample_weight=self.sample_weight[kept], codes=codes)

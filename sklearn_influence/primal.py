@@ -1,0 +1,222 @@
+r"""Parameter space: objectives of models whose outputs are linear in coefficients and intercepts.
+
+The parameters of q outputs over d features are ``coef.ravel()`` (q d) and then the q intercepts, where there are any.
+"""
+
+import copy
+from functools import cached_property
+
+import numpy as np
+
+from ._design import Design
+from ._parallel import block_size, blocks
+from .curvature import Hessian, to_outputs, to_vector
+
+# Computed on first use and never pickled or taken over to other parameters.
+_CACHED = ("_outputs", "_gradient_by_output", "_curvature_by_output")
+# Rows of a block whose whitened copy stays in cache.
+_LEVERAGE_ROWS = 1024
+
+
+class PrimalObjective:
+    """``sum_i s_i loss(y_i, W x_i + b) + 1/2 sum penalty * (W, b)**2``.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n, d)
+    y : ndarray
+        Targets as the loss takes them.
+    loss : Loss
+    weighting : Weighting
+    penalty : ndarray of shape (q, width)
+        Second derivative of the penalty; width = d, plus 1 with an intercept, which comes last.
+    params : ndarray of shape (q * width,)
+    fit_intercept : bool
+    """
+
+    def __init__(self, X, y, loss, weighting, penalty, params, fit_intercept):
+        self.design = Design(X, fit_intercept)
+        self.y = y
+        self.loss = loss
+        self.weighting = weighting
+        self.sample_weight = weighting.effective()
+        self.penalty = penalty
+        self.params = params
+
+    @property
+    def n_rows(self):
+        return self.design.n_rows
+
+    @property
+    def n_outputs(self):
+        return len(self.penalty)
+
+    @property
+    def n_params(self):
+        return self.penalty.size
+
+    @property
+    def fit_intercept(self):
+        return self.design.fit_intercept
+
+    def __getstate__(self):
+        return {name: value for name, value in self.__dict__.items() if name not in _CACHED}
+
+    def with_(self, *, sample_weight=None, params=None):
+        other = copy.copy(self)
+        if params is None:  # what is cached depends on the parameters, not on the weights
+            other.__dict__.update({name: self.__dict__[name] for name in _CACHED if name in self.__dict__})
+        else:
+            other.params = params
+        if sample_weight is not None:
+            other.sample_weight = sample_weight
+        return other
+
+    def take(self, kept):
+        other = copy.copy(self)
+        other.design = self.design.take(kept)
+        other.y = self.y[kept]
+        other.weighting = self.weighting.take(kept)
+        other.sample_weight = other.weighting.effective()
+        return other
+
+    def read_rows(self, X):
+        """Rows of features as the X of the other verbs."""
+        return Design(X, self.fit_intercept)
+
+    def _rows(self, rows):
+        return self.design if rows is None else self.design.take(rows)
+
+    def _theta(self, V):
+        """(p, k) as the right operand of products with rows: (width, q * k)."""
+        theta = to_outputs(V, self.n_outputs, self.fit_intercept)
+        return theta.transpose(1, 0, 2).reshape(self.design.width, -1)
+
+    def outputs(self, X=None):
+        if X is None:
+            return self._outputs
+        return X.dot(self._theta(self.params[:, None]))
+
+    @cached_property
+    def _outputs(self):
+        return self.design.dot(self._theta(self.params[:, None]))
+
+    @cached_property
+    def _gradient_by_output(self):
+        """u (n, q): derivative of each row's loss by its outputs, without its weight."""
+        return self.loss.gradient(self.y, self._outputs)
+
+    @cached_property
+    def _curvature_by_output(self):
+        """W (n, q), or (n, q, q) where outputs mix, without the weight."""
+        return self.loss.curvature(self.y, self._outputs)
+
+    def output_gradients(self, rows=None):
+        """u of the rows, (k, q)."""
+        return self._gradient_by_output if rows is None else self._gradient_by_output[rows]
+
+    def output_curvatures(self, rows=None):
+        """W of the rows, (k, q) or (k, q, q)."""
+        return self._curvature_by_output if rows is None else self._curvature_by_output[rows]
+
+    def value(self):
+        penalty = to_vector(self.penalty, self.fit_intercept)
+        return self.sample_weight @ self.loss.value(self.y, self._outputs) + 0.5 * penalty @ self.params**2
+
+    def gradient(self):
+        summed = self.design.tdot(self.sample_weight[:, None] * self._gradient_by_output)
+        return to_vector(summed.T, self.fit_intercept) + to_vector(self.penalty, self.fit_intercept) * self.params
+
+    def gradient_rounding(self):
+        """(p,): how far rounding can carry each entry of :meth:`gradient` off, to first order.
+
+        Every term of the sums counts once with its absolute value, as do the outputs' own rounding errors through the
+        curvature; the factor is a few units of float64 instead of the worst case over n summands, which pairwise
+        summation does not reach.
+        """
+        W = self._curvature_by_output
+        W = np.abs(W).sum(axis=2) if W.ndim == 3 else W
+        theta = self._theta(self.params[:, None])
+        d = self.design.n_features
+        reach = self.design.norms()[:, None] * np.linalg.norm(theta[:d], axis=0) + np.abs(theta[d:]).sum(axis=0)
+        terms = self.sample_weight[:, None] * (np.abs(self._gradient_by_output) + W * reach)
+        penalty = to_vector(self.penalty, self.fit_intercept)
+        total = to_vector(self.design.absolute_tdot(terms).T, self.fit_intercept) + penalty * np.abs(self.params)
+        return 4 * np.finfo(float).eps * total
+
+    def sample_gradients(self, rows=None):
+        return self.pullback(self.output_gradients(rows), self._rows(rows))
+
+    def class_gradients(self):
+        """``sum_{i in c} s_i J_i' u_i`` for each class c: (p, K)."""
+        codes, q = self.weighting.codes, self.n_outputs
+        u = self.sample_weight[:, None] * self._gradient_by_output
+        by_class = np.stack(
+            [np.where((codes == c)[:, None], u, 0.0) for c in range(self.weighting.n_classes)],
+            axis=2,
+        )
+        summed = self.design.tdot(by_class.reshape(self.n_rows, -1)).reshape(self.design.width, q, -1)
+        return to_vector(summed.transpose(1, 0, 2), self.fit_intercept)
+
+    def curvature(self):
+        s = self.sample_weight
+        if self.loss.quadratic:
+            weights = s[:, None]
+        else:
+            W = self._curvature_by_output
+            weights = s.reshape(-1, *[1] * (W.ndim - 1)) * W
+        return Hessian(self.design, weights, self.penalty, shift_invariant=self.loss.shift_invariant)
+
+    def outputs_change(self, delta, X=None):
+        X = self.design if X is None else X
+        k = delta.shape[1]
+        return X.dot(self._theta(delta)).reshape(X.n_rows, self.n_outputs, k)
+
+    def pullback(self, U, X=None, onto=None, out=None):
+        X = self.design if X is None else X
+        if onto is not None and X.is_sparse:
+            # A sparse block times a dense matrix, instead of filling the block.
+            theta = to_outputs(onto, self.n_outputs, self.fit_intercept)
+            result = sum(U[:, c, None] * X.dot(theta[c]) for c in range(self.n_outputs)).T
+        else:
+            scaled = X.scaled(U)  # (q, width, m)
+            if onto is None:
+                return to_vector(scaled, self.fit_intercept).astype(np.float64, copy=False)
+            theta = to_outputs(onto, self.n_outputs, self.fit_intercept).astype(scaled.dtype, copy=False)
+            if self.n_outputs == 1 and out is not None and scaled.dtype == out.dtype:
+                return np.matmul(theta[0].T, scaled[0], out=out)
+            result = sum(theta[c].T @ scaled[c] for c in range(self.n_outputs))
+        if out is None:
+            return result.astype(np.float64, copy=False)
+        out[...] = result
+        return out
+
+    def pullback_sum(self, U, X=None):
+        X = self.design if X is None else X
+        return to_vector(X.tdot(U).T, self.fit_intercept)
+
+    def leverage(self, factor, rows=None):
+        design = self._rows(rows)
+        width, q = design.width, self.n_outputs
+        coupled = factor.curvature.coupled
+        if coupled and design.n_rows * q <= self.n_params:  # fewer solves than the inverse would take
+            each = design.take(np.repeat(np.arange(design.n_rows), q))
+            J = self.pullback(np.tile(np.eye(q), (design.n_rows, 1)), each)
+            shape = (self.n_params, design.n_rows, q)
+            return np.einsum("pia,pib->iab", J.reshape(shape), factor(J)[0].reshape(shape))
+        out = np.empty((design.n_rows, q, q) if coupled else (design.n_rows, q))
+        if coupled:
+            inverse = factor.blocks[0].inverse().reshape(q, width, q, width)
+        size = block_size(24 * width * 2, largest=_LEVERAGE_ROWS)
+        buffer = np.empty((min(size, design.n_rows), width))
+        for part in blocks(design.n_rows, size):
+            Z = design.take(part).centred(factor.curvature.centre, out=buffer)
+            if coupled:
+                for a in range(q):
+                    for b in range(a, q):
+                        out[part, a, b] = out[part, b, a] = np.einsum("ij,ij->i", Z @ inverse[a, :, b], Z)
+                continue
+            squares = [np.einsum("ji,ji->i", half, half) for half in (block.half(Z.T) for block in factor.blocks)]
+            for o, b in enumerate(factor.block_of):
+                out[part, o] = squares[b]
+        return out

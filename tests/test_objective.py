@@ -1,0 +1,53 @@
+"""How weights follow from classes and removals."""
+
+import numpy as np
+import pytest
+from sklearn.utils.class_weight import compute_class_weight
+
+from sklearn_influence.objective import Weighting
+
+CODES = np.array([0, 0, 1, 1, 1, 2, 2, 0])
+WEIGHT = np.array([1.0, 2.0, 1.0, 0.5, 1.0, 3.0, 1.0, 0.0])
+
+
+def balanced(kept):
+    factors = compute_class_weight("balanced", classes=np.arange(3), y=CODES[kept], sample_weight=WEIGHT[kept])
+    return WEIGHT[kept] * factors[CODES[kept]]
+
+
+def test_plain_weights():
+    weighting = Weighting(WEIGHT)
+    np.testing.assert_array_equal(weighting.effective(), WEIGHT)
+    np.testing.assert_array_equal(weighting.effective(removed=[1]), np.where(np.arange(8) == 1, 0, WEIGHT))
+    np.testing.assert_array_equal(WEIGHT[1], 2.0)
+
+
+def test_fixed_class_weights():
+    factors = np.array([2.0, 1.0, 5.0])
+    np.testing.assert_array_equal(Weighting(WEIGHT, CODES, factors).effective(), WEIGHT * factors[CODES])
+
+
+@pytest.mark.parametrize("removed", [[], [0], [2, 5]])
+def test_balanced_is_recomputed_as_scikit_learn_does(removed):
+    kept = np.setdiff1d(np.arange(8), removed)
+    weighting = Weighting(WEIGHT, CODES, balanced=True)
+    effective = weighting.effective(removed=np.array(removed, dtype=int))
+    np.testing.assert_allclose(effective[kept], balanced(kept))
+    np.testing.assert_array_equal(effective[removed], 0.0)
+    np.testing.assert_allclose(weighting.take(kept).effective(), balanced(kept))
+
+
+def test_class_ratios_are_the_change_by_one_removal():
+    weighting = Weighting(WEIGHT, CODES, balanced=True)
+    before = weighting.effective()
+    ratios = weighting.class_ratios(np.arange(8))
+    for i in range(8):
+        after = weighting.effective(removed=[i])
+        others = (np.arange(8) != i) & (before > 0)
+        np.testing.assert_allclose(after[others], (before * ratios[i][CODES])[others])
+
+
+def test_the_last_weight_of_a_class_leaves_it_at_zero():
+    weighting = Weighting(np.array([1.0, 1.0, 1.0]), np.array([0, 0, 1]), balanced=True)
+    assert weighting.class_ratios(np.array([2]))[0, 1] == 0.0
+    np.testing.assert_array_equal(weighting.effective(removed=[2]), [0.5, 0.5, 0.0])

@@ -1,0 +1,154 @@
+"""The verbs of a parameter-space objective against finite differences and dense formulas."""
+
+import pickle
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from sklearn_influence.losses import Logistic, Softmax, SquaredError
+from sklearn_influence.objective import Weighting
+from sklearn_influence.primal import PrimalObjective
+from sklearn_influence.solvers import Direct
+
+N, D = 30, 4
+
+
+def make(kind, fit_intercept=True, as_sparse=False, balanced=False, dtype=np.float64, seed=0):
+    rng = np.random.default_rng(seed)
+    X = (rng.standard_normal((N, D)) + 0.5).astype(dtype)
+    q = {"squares": 2, "logistic": 1, "softmax": 3}[kind]
+    codes = None if kind == "squares" else np.arange(N) % max(q, 2)
+    y = rng.standard_normal((N, q)) if codes is None else codes
+    loss = {"squares": SquaredError(), "logistic": Logistic(), "softmax": Softmax()}[kind]
+    penalty = np.full((q, D + fit_intercept), 0.4)
+    if fit_intercept:
+        penalty[:, -1] = 0.0
+    weighting = Weighting(rng.random(N) + 0.5, codes, balanced=balanced)
+    params = 0.3 * rng.standard_normal(penalty.size)
+    return PrimalObjective(sparse.csr_matrix(X) if as_sparse else X, y, loss, weighting, penalty, params, fit_intercept)
+
+
+CASES = [
+    (kind, *flags)
+    for kind in ("squares", "logistic", "softmax")
+    for flags in ((True, False), (False, False), (True, True))
+]
+
+
+@pytest.fixture(params=CASES, ids=lambda case: "-".join(map(str, case)))
+def objective(request):
+    return make(*request.param)
+
+
+def test_gradient_is_the_slope_of_the_value(objective):
+    step, gradient = 1e-6, objective.gradient()
+    for j in range(objective.n_params):
+        shift = np.zeros(objective.n_params)
+        shift[j] = step
+        up, down = (objective.with_(params=objective.params + sign * shift).value() for sign in (1, -1))
+        assert gradient[j] == pytest.approx((up - down) / (2 * step), abs=1e-7)
+
+
+def test_curvature_is_the_slope_of_the_gradient(objective):
+    step = 1e-6
+    H = objective.curvature().matmat(np.eye(objective.n_params))
+    for j in range(objective.n_params):
+        shift = np.zeros(objective.n_params)
+        shift[j] = step
+        up, down = (objective.with_(params=objective.params + sign * shift).gradient() for sign in (1, -1))
+        np.testing.assert_allclose(H[:, j], (up - down) / (2 * step), atol=1e-7)
+
+
+def test_sample_gradients_are_slopes_by_the_weights(objective):
+    G = objective.sample_gradients(np.arange(N))
+    np.testing.assert_allclose(objective.sample_gradients(), G)
+    for i in (0, 7):
+        weight = objective.sample_weight.copy()
+        weight[i] += 1.0
+        difference = objective.with_(sample_weight=weight).gradient() - objective.gradient()
+        np.testing.assert_allclose(G[:, i], difference, atol=1e-12)
+
+
+def test_class_gradients_sum_the_rows(objective):
+    if objective.weighting.codes is None:
+        pytest.skip("regression has no classes")
+    G = objective.sample_gradients() * objective.sample_weight
+    for c, column in enumerate(objective.class_gradients().T):
+        np.testing.assert_allclose(column, G[:, objective.weighting.codes == c].sum(axis=1), atol=1e-12)
+
+
+def test_outputs_are_linear_in_the_parameters(objective):
+    rng = np.random.default_rng(1)
+    delta = rng.standard_normal((objective.n_params, 3))
+    test_rows = objective.read_rows(rng.standard_normal((6, D)))
+    for X in (None, test_rows):
+        change = objective.outputs_change(delta, X)
+        for j in range(3):
+            moved = objective.with_(params=objective.params + delta[:, j])
+            np.testing.assert_allclose(change[:, :, j], moved.outputs(X) - objective.outputs(X), atol=1e-12)
+
+
+def test_pullback_is_the_transpose_of_outputs_change(objective):
+    rng = np.random.default_rng(2)
+    delta = rng.standard_normal((objective.n_params, 3))
+    U = rng.standard_normal((N, objective.n_outputs))
+    expected = np.einsum("mq,mqk->km", U, objective.outputs_change(delta))
+    np.testing.assert_allclose(delta.T @ objective.pullback(U), expected, atol=1e-11)
+    np.testing.assert_allclose(objective.pullback(U, onto=delta), expected, atol=1e-11)
+    out = np.zeros((3, 2 * N))[:, :N]
+    assert objective.pullback(U, onto=delta, out=out) is out
+    np.testing.assert_allclose(out, expected, atol=1e-11)
+
+
+@pytest.mark.parametrize("rows", [[4, 0, 11], list(range(N))], ids=["few rows", "all rows"])
+def test_leverage_is_j_inverse_j(objective, rows):
+    factor = Direct().factor(objective.curvature())
+    A = objective.leverage(factor, np.array(rows))
+    q = objective.n_outputs
+    for a, i in enumerate(rows):
+        J = np.stack([objective.pullback(np.eye(q)[[o]], objective.design.take([i]))[:, 0] for o in range(q)])
+        dense = J @ factor(J.T)[0]
+        if A.ndim == 2:
+            np.testing.assert_allclose(A[a], np.diag(dense), rtol=1e-9)
+        else:  # known up to the gauge: a constant added to every entry
+            np.testing.assert_allclose(A[a] - A[a][0, 0], dense - dense[0, 0], atol=1e-9)
+
+
+def test_with_and_take_leave_the_original_alone(objective):
+    before = objective.value(), objective.gradient()
+    kept = np.arange(N) % 3 > 0
+    part = objective.take(kept)
+    part = part.with_(params=part.params * 0)
+    assert part.n_rows == kept.sum()
+    assert not np.shares_memory(*(x.data if sparse.issparse(x) else x for x in (part.design.X, objective.design.X)))
+    zeroed = objective.with_(sample_weight=np.where(kept, objective.weighting.effective(), 0.0), params=part.params)
+    np.testing.assert_allclose(part.gradient(), zeroed.gradient(), atol=1e-12)
+    np.testing.assert_array_equal(before[1], objective.gradient())
+    assert before[0] == objective.value()
+
+
+def test_pickles_hold_nothing_computed(objective):
+    size = len(pickle.dumps(objective))
+    objective.gradient(), objective.curvature()
+    assert len(pickle.dumps(objective)) == size
+
+
+def test_float32_rows_keep_float64_sums():
+    exact, single = make("logistic"), make("logistic", dtype=np.float32)
+    rounded = PrimalObjective(
+        single.design.X.astype(np.float64), exact.y, exact.loss, exact.weighting, exact.penalty, exact.params, True
+    )
+    assert single.gradient().dtype == np.float64
+    np.testing.assert_allclose(single.gradient(), rounded.gradient(), rtol=1e-12)
+    np.testing.assert_allclose(single.curvature().dense()[0][0], rounded.curvature().dense()[0][0], atol=3e-6)
+
+
+def test_gradient_rounding_covers_float32_noise_scaled_down():
+    # The same sums in single precision are off by eps32 / eps64 times the bound, at most.
+    objective = make("logistic", seed=3)
+    X, u = objective.design.X, objective.sample_weight[:, None] * objective.output_gradients()
+    single = (X.astype(np.float32).T @ u.astype(np.float32)).ravel().astype(float) + 0.4 * objective.params[:-1]
+    bound = objective.gradient_rounding()[:-1] * np.finfo(np.float32).eps / np.finfo(float).eps
+    assert (np.abs(single - objective.gradient()[:-1]) <= bound).all()
+    assert (bound < 1e-3).all()
