@@ -1,0 +1,399 @@
+r"""What removing rows does to the parameters, after minus before.
+
+All row effects have one form, ``delta_i = H^-1 J_i' pull_i + common mix_i``: each row pulls along its own Jacobian, and
+where class weights are recomputed all rows move along a few common directions. So effects on any linear functional of
+the parameters are one product, ``(H^-1 G)' J_i' pull_i``, whose small side is solved for and whose large side is only
+read.
+
+Formulas: Koh and Liang (2017), Eq. 1 (first order), and Pregibon (1981) (the one-step leave-one-out estimate, which
+divides by 1 - leverage).
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ._parallel import block_size, blocks, threads
+
+# Where 1 - leverage is below this, the row's residual has lost half its digits, or the model without the row has flat
+# directions of its own: the retained rows are stepped on directly.
+_SINGULAR = 1e-5
+# One Newton step is a poor retrain for a row that carries this share of its own fit.
+HIGH_LEVERAGE = 0.5
+# Groups up to this many unknowns of their own update the factor; larger ones factor the retained rows.
+_WOODBURY = 500
+# "balanced" weights change the curvature by a share of 1 / class size: not followed where no class is smaller.
+_LARGE_CLASS = 10_000
+
+
+@dataclass
+class RowEffects:
+    """Parameter changes of removing rows one at a time, in factored form.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (k,)
+        Positions of the training rows.
+    pull : ndarray of shape (k, q)
+    common : ndarray of shape (p, r)
+    mix : ndarray of shape (k, r)
+    direct : dict of int to ndarray of shape (p,)
+        Columns solved for on their own: ``pull`` and ``mix`` are 0 there.
+    leverage : ndarray of shape (k, q) or (k, q, q), optional
+        A_i of the rows, where it was needed.
+    largest : ndarray of shape (k,)
+        Largest eigenvalue of each ``s_i W_i A_i``; 0 where no leverage was needed, or where outputs mix and all are
+        below 0.5.
+    """
+
+    objective: object
+    factor: object
+    rows: np.ndarray
+    pull: np.ndarray
+    common: np.ndarray
+    mix: np.ndarray
+    direct: dict = field(default_factory=dict)
+    leverage: np.ndarray | None = None
+    largest: np.ndarray | None = None
+
+    def __len__(self):
+        return len(self.rows)
+
+    def params(self, part):
+        """(p, k) parameter changes of some columns, a slice or positions."""
+        objective = self.objective
+        U = self.pull[part]
+        delta = self.factor(objective.pullback(U, objective.design.take(self.rows[part])))[0]
+        delta += self.common @ self.mix[part].T
+        for column, change in self._direct_in(part):
+            delta[:, column] = change
+        return delta
+
+    def onto(self, G):
+        """``effects(part, out=None) = G' delta`` (c, k), for G of shape (p, c): c solves, then one product a block."""
+        solved = self.factor(G)[0]
+        along = G.T @ self.common
+
+        def effects(part, out=None):
+            objective = self.objective
+            rows = objective.design.take(self.rows[part])
+            out = objective.pullback(self.pull[part], rows, onto=solved, out=out)
+            if self.mix.size:
+                out += along @ self.mix[part].T
+            for column, change in self._direct_in(part):
+                out[:, column] = G.T @ change
+            return out
+
+        return effects
+
+    def own_outputs(self):
+        """Change of each row's own outputs under its own removal, (k, q)."""
+        objective, rows = self.objective, self.rows
+        if self.leverage is None:
+            self.leverage = objective.leverage(self.factor, rows)
+        own = apply(self.leverage, self.pull) + _common_outputs(self)
+        for column, change in self.direct.items():
+            row = objective.design.take(rows[column : column + 1])
+            own[column] = objective.outputs_change(change[:, None], row)[0, :, 0]
+        return own
+
+    @property
+    def operations(self):
+        """Floating-point operations of a solve for one column."""
+        return self.factor.operations
+
+    def _direct_in(self, part):
+        if not self.direct:
+            return []
+        columns = np.arange(len(self))[part]
+        return [(i, self.direct[column]) for i, column in enumerate(columns.tolist()) if column in self.direct]
+
+
+@dataclass
+class ClasswiseEffects:
+    """Effects of rows whose removals change the curvature in one way for each class.
+
+    Attributes
+    ----------
+    parts : list of (ndarray of int, RowEffects)
+        The columns of each class, and their effects.
+    """
+
+    objective: object
+    rows: np.ndarray
+    parts: list
+
+    def __len__(self):
+        return len(self.rows)
+
+    @property
+    def largest(self):
+        largest = np.zeros(len(self))
+        for columns, effects in self.parts:
+            largest[columns] = effects.largest
+        return largest
+
+    @property
+    def operations(self):
+        return max((effects.operations for _, effects in self.parts), default=0)
+
+    def params(self, part):
+        delta = np.empty((self.objective.n_params, len(self.rows[part])))
+        for inside, effects, chosen in self._split(part):
+            delta[:, inside] = effects.params(chosen)
+        return delta
+
+    def onto(self, G):
+        projections = [effects.onto(G) for _, effects in self.parts]
+
+        def effects(part, out=None):
+            out = np.empty((G.shape[1], len(self.rows[part]))) if out is None else out
+            for (inside, _, chosen), project in zip(self._split(part), projections, strict=True):
+                out[:, inside] = project(chosen)
+            return out
+
+        return effects
+
+    def own_outputs(self):
+        own = np.empty((len(self), self.objective.n_outputs))
+        for columns, effects in self.parts:
+            own[columns] = effects.own_outputs()
+        return own
+
+    def _split(self, part):
+        """For each class: places in the block, its effects, and which of its columns they are."""
+        wanted = np.arange(len(self))[part]
+        for columns, effects in self.parts:
+            inside = np.flatnonzero(np.isin(wanted, columns))
+            yield inside, effects, np.searchsorted(columns, wanted[inside])
+
+
+@dataclass
+class GroupEffects:
+    """Parameter changes (p, k) of removing groups, held whole.
+
+    ``left`` (k,) is the share of its way to the retrained optimum that each group's step leaves, where looked at.
+    """
+
+    objective: object
+    delta: np.ndarray
+    left: np.ndarray | None = None
+    operations: int = 0
+
+    def __len__(self):
+        return self.delta.shape[1]
+
+    def params(self, part):
+        return self.delta[:, part]
+
+    def onto(self, G):
+        return lambda part, out=None: np.matmul(G.T, self.delta[:, part], out=out)
+
+
+def row_effects(objective, factor, rows, method):
+    """Effects of removing each of the rows on its own.
+
+    Parameters
+    ----------
+    objective : Objective
+        At its optimum.
+    factor : callable
+        Its factored curvature.
+    rows : ndarray of shape (k,)
+    method : {"newton", "first_order"}
+        "newton": one Newton step with the curvature of the retained rows, exact for squared loss; "first_order": one
+        with the curvature of all rows.
+
+    Returns
+    -------
+    RowEffects
+
+    Notes
+    -----
+    Balanced class weights change with every removal, and with them all rows' weights. Their change is in the step's
+    gradient exactly, and in its curvature by one more factorisation a class, taken at the class's mean sample weight
+    (exact for equal ones); where every class has over 10,000 rows the curvature keeps the old weights.
+    Cost of "newton": the leverages, one triangular product of the rows.
+    """
+    weighting = objective.weighting
+    if not weighting.balanced or method == "first_order" or np.bincount(weighting.codes).min() > _LARGE_CLASS:
+        return _row_effects(objective, factor, rows, method)
+    parts = []
+    for c in np.unique(weighting.codes[rows]):
+        columns = np.flatnonzero(weighting.codes[rows] == c)
+        retained = objective.with_(sample_weight=weighting.without_typical(c))
+        own_factor = factor.solver.factor(retained.curvature())
+        parts.append((columns, _row_effects(objective, own_factor, rows[columns], method, retained)))
+    return ClasswiseEffects(objective, rows, parts)
+
+
+def _row_effects(objective, factor, rows, method, weighted=None):
+    """Effects by one factor, which is of the objective ``weighted`` where that is not ``objective`` itself."""
+    weighted = objective if weighted is None else weighted
+    pull = objective.sample_weight[rows][:, None] * objective.output_gradients(rows)
+    common, mix = np.zeros((objective.n_params, 0)), np.zeros((len(rows), 0))
+    if objective.weighting.balanced:
+        ratios = objective.weighting.class_ratios(rows)
+        pull = ratios[np.arange(len(rows)), objective.weighting.codes[rows]][:, None] * pull
+        common, mix = factor(objective.class_gradients())[0], 1.0 - ratios
+    effects = RowEffects(objective, factor, rows, pull, common, mix, largest=np.zeros(len(rows)))
+    if method == "newton":
+        effects.leverage = objective.leverage(factor, rows)
+        _retained_curvature(effects, weighted.sample_weight[rows])
+    return effects
+
+
+def _common_outputs(effects):
+    """Change of each row's own outputs along the common directions, (k, q)."""
+    objective, r = effects.objective, effects.mix.shape[1]
+    if not r:
+        return np.zeros(effects.pull.shape)
+    reach = objective.outputs_change(effects.common, objective.design.take(effects.rows))
+    return np.einsum("kqr,kr->kq", reach, effects.mix)
+
+
+def _retained_curvature(effects, s):
+    """Turn the pulls of the factored curvature into those without each row, whose weight in it is s (k,).
+
+    ``(H - s J'WJ)^-1 e = H^-1 e + H^-1 J' (I - s W A)^-1 s W J H^-1 e`` with ``e = J' pull`` + the common part.
+    """
+    objective, rows, A = effects.objective, effects.rows, effects.leverage
+    spread = _common_outputs(effects)
+    W = objective.output_curvatures(rows)
+    sW = s.reshape(-1, *[1] * (W.ndim - 1)) * W
+    shift = apply(sW, apply(A, effects.pull) + spread)
+    if A.ndim == 2:
+        h = sW * A
+        left = 1.0 - h
+        singular = (left < _SINGULAR).any(axis=1)
+        effects.largest = h.max(axis=1)
+        extra = shift / np.where(left < _SINGULAR, 1.0, left)
+    else:
+        h = sW @ A
+        trace = np.einsum("kqq->k", h)
+        largest = np.zeros(len(rows))
+        high = trace > 0.5  # eigenvalues are non-negative: a row's largest is above .5 only where their sum is
+        largest[high] = np.linalg.eigvals(h[high]).real.max(axis=1, initial=0.0)
+        singular = 1.0 - largest < _SINGULAR
+        effects.largest = largest
+        system = np.eye(A.shape[1]) - h
+        system[singular] = np.eye(A.shape[1])
+        extra = np.linalg.solve(system, shift[:, :, None])[:, :, 0]
+    effects.pull = effects.pull + extra
+    for column in np.flatnonzero(singular):
+        effects.pull[column] = 0.0
+        effects.mix[column : column + 1] = 0.0
+        effects.direct[int(column)] = retained_step(objective, effects.factor, rows[column : column + 1], direct=True)
+
+
+def apply(M, v):
+    """M_i v_i for vectors (k, q) and matrices (k, q, q), or their diagonals (k, q)."""
+    return M * v if M.ndim == 2 else np.einsum("kab,kb->ka", M, v)
+
+
+def retained_step(objective, factor, rows, *, direct=False):
+    """One Newton step (p,) from the optimum on the rows that stay when ``rows`` leave together.
+
+    Groups of few unknowns update the factor, unless that is known (``direct``) or found to lose too many digits.
+    """
+    return _retained_step(objective, factor, rows, direct)[0]
+
+
+def _retained_step(objective, factor, rows, direct=False):
+    """The step, the objective of the retained rows, a factor for it, and the group's largest leverage or infinity."""
+    kept = objective.with_(sample_weight=objective.weighting.effective(removed=rows))
+    if objective.weighting.balanced:  # every row's weight moved, not those of the group alone
+        gradient = kept.gradient() - objective.gradient()
+    else:
+        leaving = objective.design.take(rows)
+        pull = objective.sample_weight[rows][:, None] * objective.output_gradients(rows)
+        gradient = -objective.pullback_sum(pull, leaving)
+        if len(rows) * objective.n_outputs <= min(_WOODBURY, objective.n_params):
+            step, leverage = (None, np.inf) if direct else _woodbury_step(objective, factor, rows, leaving, gradient)
+            if step is not None:
+                return step, kept, factor, leverage
+            # Rows that the model holds to have residuals of rounding alone; those that stay know the gradient better.
+            gradient = kept.gradient()
+    refactored = factor.solver.factor(kept.curvature())
+    step = -refactored(gradient[:, None])[0][:, 0]
+    if objective.loss.quadratic:
+        # Rows that alone carried a direction leave it free; least squares then answers with the smallest norm.
+        step = refactored.minimum_norm(objective.params + step) - objective.params
+    return step, kept, refactored, np.inf
+
+
+def _group_step(objective, factor, rows):
+    """The step of a group, and the share of the way that one step leaves to go (0 where it cannot be much)."""
+    step, kept, factor, leverage = _retained_step(objective, factor, rows)
+    if objective.loss.quadratic or leverage <= HIGH_LEVERAGE:
+        return step, 0.0
+    gradient = kept.with_(params=objective.params + step).gradient()
+    left = np.sqrt(max(gradient @ factor(gradient[:, None])[0][:, 0], 0.0))
+    way = np.sqrt(max(step @ kept.curvature().matmat(step[:, None])[:, 0], 0.0))
+    return step, float(left / way) if way > 0 else 0.0
+
+
+def _woodbury_step(objective, factor, rows, leaving, gradient):
+    """The step by an update of the factor, None where the group carries a direction alone; its largest leverage."""
+    W = objective.output_curvatures(rows)
+    s, q = objective.sample_weight[rows], objective.n_outputs
+    if W.ndim == 3:
+        values, vectors = np.linalg.eigh(W)
+        V = vectors * np.sqrt(s[:, None] * np.clip(values, 0.0, None))[:, None, :]
+    else:
+        V = np.eye(q) * np.sqrt(s[:, None] * W)[:, None, :]
+    each = np.repeat(np.arange(len(rows)), q)
+    JV = objective.pullback(V.transpose(0, 2, 1).reshape(-1, q), leaving.take(each))
+    HJV = factor(JV)[0]
+    step = -factor(gradient[:, None])[0][:, 0]
+    M = np.eye(JV.shape[1]) - JV.T @ HJV
+    values, vectors = np.linalg.eigh(0.5 * (M + M.T))
+    if values[0] < _SINGULAR:
+        return None, 1.0
+    return step + HJV @ (vectors @ ((vectors.T @ (JV.T @ step)) / values)), 1.0 - values[0]
+
+
+def row_scale(objective, factor, rows=None):
+    """Median over rows of ``s_i sqrt(g_i' H^-1 g_i)``: the H-norm of what a typical row does to the parameters."""
+    rows = np.flatnonzero(objective.sample_weight > 0) if rows is None else rows
+    if not len(rows):
+        return 0.0
+    if len(rows) <= objective.n_params:  # a solve each, which is less than the leverages of several outputs
+        G = objective.sample_gradients(rows)
+        squares = np.einsum("pi,pi->i", G, factor(G)[0])
+    else:
+        u = objective.output_gradients(rows)
+        squares = (u * apply(objective.leverage(factor, rows), u)).sum(axis=1)
+    return float(np.median(objective.sample_weight[rows] * np.sqrt(np.maximum(squares, 0.0))))
+
+
+def group_effects(objective, factor, groups, method, n_jobs=None):
+    """Effects of removing each group of rows together.
+
+    Parameters
+    ----------
+    groups : list of ndarray
+        Positions of the rows of each group.
+    method : {"newton", "first_order"}
+        One Newton step on the retained rows, or the sum of the rows' first-order effects.
+
+    Returns
+    -------
+    GroupEffects
+    """
+    if method == "newton":
+        steps = threads(lambda rows: _group_step(objective, factor, rows), groups, n_jobs)
+        return GroupEffects(
+            objective, np.stack([step for step, _ in steps], axis=1), np.array([left for _, left in steps])
+        )
+    delta = np.empty((objective.n_params, len(groups)))
+    for g, rows in enumerate(groups):
+        effects = row_effects(objective, factor, rows, "first_order")
+        delta[:, g] = sum(effects.params(part).sum(axis=1) for part in row_blocks(effects))
+    return GroupEffects(objective, delta)
+
+
+def row_blocks(effects, n_columns=0):
+    """Slices of the effects whose temporaries, with ``n_columns`` results each, fit the working memory."""
+    bytes_per_row = 8 * (3 * effects.objective.n_params + n_columns)
+    return blocks(len(effects), block_size(bytes_per_row))
