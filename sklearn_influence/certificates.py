@@ -1,0 +1,143 @@
+r"""How far a model can be from the one that a full retrain of its rows would give.
+
+Two bounds on the Euclidean distance of the parameters, each without retraining:
+
+* profile: with the intercept minimised over exactly, the rest of the objective is mu-strongly convex, so
+  ``|w - w*| <= |grad_w F| / mu``. One output only. (``|gradient| / mu`` over all parameters is *not* a bound where the
+  intercept is free.)
+* self-concordant: logistic losses satisfy ``|F'''[x, ., .]| <= |x| F''``. With ``nu = sqrt(g' H^-1 g)`` and r the
+  largest norm of a row in H^-1 (softmax: of a difference of two classes' Jacobians), ``r nu < 1`` gives
+  ``|theta - theta*|_H <= -log(1 - r nu) / r`` (Bach 2010, Proposition 1).
+
+For squared loss the Newton step is the distance itself.
+"""
+
+import numpy as np
+from sklearn.utils import Bunch
+
+from . import _backend
+from .solvers import error_norms
+
+# Up to this many unknowns the smallest eigenvalue is computed; above, bounded from the penalty and the intercepts.
+_EIGENVALUES_UP_TO = 1000
+
+
+def distance_bound(objective, factor):
+    """Bound the distance of an objective's parameters from its minimiser.
+
+    Parameters
+    ----------
+    objective : Objective
+    factor : callable
+        Its factored curvature, without damping, at these parameters.
+
+    Returns
+    -------
+    Bunch
+        param_bound (inf where no bound holds), gradient_norm, newton_decrement, r_nu, valid.
+
+    Notes
+    -----
+    Rounding of the gradient is part of every bound. Distances are gauge-free: softmax's common shift of unpenalised
+    coefficients does not count.
+    """
+    gradient = objective.gradient()
+    solved = factor(gradient[:, None])[0][:, 0]
+    decrement = float(np.sqrt(max(gradient @ solved, 0.0)))
+    rounding, step_rounding = error_norms(factor, objective.gradient_rounding())
+    bounds, r_nu = [], 0.0
+    if objective.loss.quadratic:
+        bounds.append(float(np.linalg.norm(solved)) + step_rounding)
+    else:
+        nu = decrement + rounding
+        r = _largest_row(objective, factor)
+        r_nu = r * nu
+        if r_nu < 1 and not factor.nullity:
+            in_curvature = -np.log1p(-r_nu) / r if r > 0 else nu
+            bounds.append(in_curvature / np.sqrt(_smallest_curvature(objective, factor)))
+        bounds.append(_profile_bound(objective))
+    bound = min(bounds, default=np.inf)
+    return Bunch(
+        param_bound=float(bound),
+        gradient_norm=float(np.linalg.norm(gradient)),
+        newton_decrement=decrement,
+        r_nu=float(r_nu),
+        valid=bool(np.isfinite(bound)),
+    )
+
+
+def _smallest_curvature(objective, factor):
+    """A lower bound of H's smallest eigenvalue off its flat directions, in the user's coordinates."""
+    p = max(block.size for block in factor.blocks)
+    penalty = objective.penalty[:, : objective.design.n_features]
+    mu = float(penalty.min()) if penalty.size else 0.0
+    if p <= _EIGENVALUES_UP_TO or mu == 0.0 or factor.nullity:
+        largest = max(-_backend.smallest_eigenvalue(-0.5 * (M + M.T)) for M in factor.inverses())
+        return 1.0 / largest if largest > 0 else np.inf
+    # |H^-1| <= |(H^-1)_ww| + |(H^-1)_bb|, and the inverse of the intercepts' Schur complement is at most 1 / mu.
+    bound = 1.0 / mu
+    if objective.fit_intercept:
+        q = objective.n_outputs
+        intercepts = np.zeros((objective.n_params, q))
+        intercepts[-q:] = np.eye(q)
+        bound += float(np.linalg.norm(factor(intercepts)[0][-q:], 2))
+    return 1.0 / bound
+
+
+def _largest_row(objective, factor):
+    """max_i |x_i| in the norm of H^-1, over the rows with weight; softmax: over pairs of classes."""
+    weighs = objective.sample_weight > 0
+    A = objective.leverage(factor, None if weighs.all() else np.flatnonzero(weighs))
+    if A.ndim == 2:
+        return float(np.sqrt(A.max(initial=0.0)))
+    own = np.einsum("nqq->nq", A)
+    pairs = own[:, :, None] + own[:, None, :] - 2 * A
+    return float(np.sqrt(max(pairs.max(initial=0.0), 0.0)))
+
+
+def _profile_bound(objective):
+    """The bound by strong convexity once the intercept is minimised over, or inf where it does not apply."""
+    d = objective.design.n_features
+    if objective.n_outputs != 1 or not d:
+        return np.inf
+    mu = float(objective.penalty[0, :d].min())
+    if mu <= 0:
+        return np.inf
+    free = objective.fit_intercept and objective.penalty[0, d] == 0
+    profiled = _minimise_intercept(objective) if free else objective
+    if profiled is None:
+        return np.inf
+    rounding = profiled.gradient_rounding()
+    gradient = np.abs(profiled.gradient()) + rounding
+    if not free:  # an intercept with a penalty of its own is a coefficient like the others
+        return float(np.linalg.norm(gradient) / objective.penalty.min())
+    # What is left of the intercept's gradient shifts it by at most this, and with it the gradient of w.
+    slope = objective.sample_weight @ profiled.output_curvatures()[:, 0]
+    shift = gradient[-1] / slope
+    cross = np.abs(profiled.curvature().matmat(np.eye(d + 1)[:, -1:])[:d, 0])
+    w_bound = float(np.linalg.norm(gradient[:-1] + 2 * shift * cross) / mu)
+    reach = float(objective.design.norms().max(initial=0.0))
+    moved = abs(float(profiled.params[-1] - objective.params[-1])) + 2 * shift
+    return float(np.hypot(w_bound, moved + reach * w_bound))
+
+
+def _minimise_intercept(objective):
+    """The objective at its best intercept for the coefficients it has, or None where none is found."""
+    best, s = objective, objective.sample_weight
+    lowest = np.inf
+    for _ in range(50):
+        gradient = float(s @ best.output_gradients()[:, 0])
+        if abs(gradient) >= lowest:
+            return best
+        slope = float(s @ best.output_curvatures()[:, 0])
+        if not slope > 0:
+            return None
+        lowest = abs(gradient)
+        step = gradient / slope
+        if abs(step) > 1.0:  # far from the optimum Newton on a sigmoid overshoots
+            step = np.sign(step)
+            lowest = np.inf
+        params = best.params.copy()
+        params[-1] -= step
+        best = objective.with_(params=params)
+    return None
