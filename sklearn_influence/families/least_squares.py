@@ -1,0 +1,85 @@
+"""LinearRegression, Ridge and RidgeCV: ``1/2 sum s (y - eta)**2 + alpha/2 |w|**2``, intercept free."""
+
+import warnings
+
+import numpy as np
+from sklearn.linear_model import LinearRegression, Ridge, RidgeCV
+from sklearn.utils.validation import check_array
+
+from ..losses import SquaredError
+from ..objective import Weighting
+from ..primal import PrimalObjective
+from .registry import LinearFamily
+
+
+class LeastSquaresFamily(LinearFamily):
+    """Squared loss: Newton's step is the retrained model.
+
+    ``alpha`` may be one number per target. RidgeCV keeps the ``alpha_`` it chose: influence and unlearning are about
+    the final model, and :meth:`remembers` says so.
+    """
+
+    estimators = (LinearRegression, Ridge, RidgeCV)
+
+    def check(self, estimator):
+        if getattr(estimator, "positive", False):
+            raise ValueError(
+                f"{type(estimator).__name__}(positive=True) is not supported: its coefficients stop at 0, where "
+                "the objective has no gradient. Set positive=False."
+            )
+
+    def encode(self, estimator, y):
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        n_outputs = np.atleast_2d(estimator.coef_).shape[0]
+        y = y.reshape(len(y), -1)
+        if y.shape[1] != n_outputs:
+            raise ValueError(f"y has {y.shape[1]} targets, but the model was fitted on {n_outputs}.")
+        return y
+
+    def read(self, estimator, X, y, sample_weight):
+        y = self.encode(estimator, y)
+        _warn_dropped_directions(estimator)
+        alpha = getattr(estimator, "alpha_", getattr(estimator, "alpha", 0.0))
+        penalty = self.penalty(alpha, y.shape[1], X.shape[1], estimator.fit_intercept)
+        return PrimalObjective(
+            X,
+            y,
+            SquaredError(),
+            Weighting(sample_weight),
+            penalty,
+            self.params(estimator),
+            estimator.fit_intercept,
+        )
+
+    def write(self, estimator, params, kept=None):
+        super().write(estimator, params)
+        if kept is not None and getattr(estimator, "cv_results_", None) is not None:
+            if len(estimator.cv_results_) == len(kept):
+                estimator.cv_results_ = estimator.cv_results_[kept]
+
+    def remembers(self, estimator):
+        if isinstance(estimator, RidgeCV):
+            chosen = "alpha_ and best_score_ of RidgeCV (chosen with the removed rows)"
+            if getattr(estimator, "cv_results_", None) is not None:
+                return [
+                    chosen,
+                    "cv_results_ of RidgeCV (the other rows' errors were made with the removed rows)",
+                ]
+            return [chosen]
+        if isinstance(estimator, LinearRegression) and hasattr(estimator, "singular_"):
+            return ["singular_ and rank_ of LinearRegression (computed with the removed rows)"]
+        return []
+
+
+def _warn_dropped_directions(estimator):
+    """LinearRegression drops what is small in its columns' own units, and is then at no minimum."""
+    singular = np.asarray(getattr(estimator, "singular_", ()))
+    dropped = int((singular > 1e-12 * singular.max(initial=0.0)).sum()) - getattr(estimator, "rank_", 0)
+    if isinstance(estimator, LinearRegression) and dropped > 0:
+        warnings.warn(
+            f"LinearRegression dropped {dropped} of {len(singular)} directions, whose singular values are below tol="
+            f"{estimator.tol:g} of the largest: its columns have very different units. Influences are taken at the "
+            "minimum with all directions, which is another model. Scale the columns, or set tol=0.",
+            UserWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,158 @@
+"""Which family speaks for an estimator."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+_FAMILIES = {}
+
+# Names of estimators that are told the way out instead of "write a family".
+_TREES = ("Tree", "Forest", "Boosting", "Bagging")
+
+
+class Family(ABC):
+    """How one kind of estimator is read and written; subclass it and call :func:`register_family`.
+
+    Examples
+    --------
+    >>> from sklearn_influence import families
+    >>> type(families.find_family(__import__("sklearn.linear_model").linear_model.Ridge())).__name__
+    'LeastSquaresFamily'
+    """
+
+    def check(self, estimator):
+        """Raise ValueError, before any fit, for settings whose fitted model is no minimiser this family knows."""
+
+    @abstractmethod
+    def encode(self, estimator, y):
+        """Targets as the family's loss takes them; ValueError for labels the fitted estimator has not seen."""
+
+    @abstractmethod
+    def read(self, estimator, X, y, sample_weight):
+        """The Objective that the fitted ``estimator`` minimises, at its parameters.
+
+        Parameters
+        ----------
+        estimator : fitted estimator
+        X : ndarray or CSR matrix of shape (n, d), float64 or float32
+        y : array-like
+            As given to fit.
+        sample_weight : ndarray of shape (n,)
+        """
+
+    @abstractmethod
+    def write(self, estimator, params, kept=None):
+        """Put parameters into the fitted attributes; ``kept`` (bool) says which rows stay, for per-row attributes."""
+
+    @abstractmethod
+    def as_written(self, estimator, params):
+        """``params`` after the rounding of the attributes' dtype, in float64."""
+
+    def remembers(self, estimator):
+        """What of the fitted estimator still depends on rows removed since: a list of sentences."""
+        return []
+
+
+class LinearFamily(Family):
+    """Estimators with ``coef_`` and ``intercept_``: what least squares and logistic models share."""
+
+    def penalty(self, coef_penalty, n_outputs, n_features, fit_intercept, intercept_penalty=0.0):
+        """(q, width) second derivatives of the penalty, from one number, or one for each output."""
+        penalty = np.empty((n_outputs, n_features + fit_intercept))
+        penalty[:] = np.reshape(coef_penalty, (-1, 1))
+        if fit_intercept:
+            penalty[:, -1] = intercept_penalty
+        return penalty
+
+    def params(self, estimator):
+        """``coef_.ravel()``, then ``intercept_.ravel()`` where it is fitted, in float64."""
+        parts = [np.ravel(estimator.coef_)]
+        if estimator.fit_intercept:
+            parts.append(np.ravel(estimator.intercept_))
+        return np.concatenate(parts).astype(np.float64)
+
+    def write(self, estimator, params, kept=None):
+        coef = estimator.coef_
+        new_coef = params[: coef.size].reshape(coef.shape).astype(coef.dtype)
+        intercept = estimator.intercept_
+        if estimator.fit_intercept:
+            new = params[coef.size :].astype(getattr(intercept, "dtype", np.float64))
+            intercept = new.reshape(np.shape(intercept)) if np.ndim(intercept) else new[0]
+        estimator.coef_, estimator.intercept_ = new_coef, intercept
+
+    def as_written(self, estimator, params):
+        return params.astype(estimator.coef_.dtype).astype(np.float64)
+
+
+def register_family(estimators, family):
+    """Make a family known for one or several estimator classes.
+
+    Parameters
+    ----------
+    estimators : class or tuple of classes
+        Exactly these classes: a subclass may minimise something else, and is registered on its own.
+    family : Family
+
+    Raises
+    ------
+    TypeError
+        Where ``estimators`` holds something that is not a class, or ``family`` is not a Family instance.
+
+    Examples
+    --------
+    A subclass that changes nothing about what Ridge minimises:
+
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import Ridge
+    >>> from sklearn_influence import InfluenceEstimator, families, register_family
+    >>> class MyRidge(Ridge):
+    ...     pass
+    >>> register_family(MyRidge, families.LeastSquaresFamily())
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> InfluenceEstimator(MyRidge()).fit(X, y).influence_on_params([0]).shape
+    (1, 11)
+    """
+    estimators = estimators if isinstance(estimators, tuple) else (estimators,)
+    for estimator in estimators:
+        if not isinstance(estimator, type):
+            raise TypeError(f"register_family needs estimator classes, got {estimator!r}.")
+    if not isinstance(family, Family):
+        raise TypeError(f"family must be an instance of a Family subclass, got {family!r}.")
+    for estimator in estimators:
+        _FAMILIES[estimator] = family
+
+
+def supported_names():
+    """Names of the estimators that have a family, sorted."""
+    return sorted({estimator.__name__ for estimator in _FAMILIES})
+
+
+def find_family(estimator):
+    """The family of an estimator, or a TypeError that names the supported ones."""
+    if isinstance(estimator, type):
+        raise TypeError(
+            f"estimator must be an instance, got the class {estimator.__name__}; write {estimator.__name__}()."
+        )
+    family = _FAMILIES.get(type(estimator))
+    if family is not None:
+        return family
+    name = type(estimator).__name__
+    text = f"{name} is not supported. Supported estimators: {', '.join(supported_names())}. "
+    if any(word in name for word in _TREES):
+        text += (
+            "Trees have no curvature to invert: fit a linear model to the same rows, or to the tree model's "
+            "predictions, as a surrogate and ask for its influences."
+        )
+    elif hasattr(estimator, "steps"):
+        text += (
+            "Make InfluenceEstimator the last step of the pipeline, around the model: "
+            "make_pipeline(StandardScaler(), InfluenceEstimator(LogisticRegression()))."
+        )
+    elif hasattr(estimator, "param_grid") or hasattr(estimator, "param_distributions"):
+        text += (
+            "Search over the wrapper, GridSearchCV(InfluenceEstimator(model), {'estimator__C': ...}), or wrap the "
+            "model with the chosen parameters."
+        )
+    else:
+        text += "To add another, see sklearn_influence.register_family."
+    raise TypeError(text)
