@@ -1,0 +1,224 @@
+"""What a caller may pass, and the sentence they get when it cannot be used."""
+
+from numbers import Integral, Real
+
+import numpy as np
+
+METHODS = ("newton", "first_order")
+REPRESENTATIONS = ("auto", "primal")
+
+
+def check_choice(name, value, choices):
+    """Raise ValueError unless ``value`` is one of ``choices``."""
+    if not isinstance(value, str) or value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"{name} must be one of {listed}, got {value!r}.")
+
+
+def check_flag(name, value):
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False, got {value!r}.")
+
+
+def check_count(name, value, smallest=1):
+    """An integer of at least ``smallest``, as int."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral) or value < smallest:
+        raise ValueError(f"{name} must be an integer >= {smallest}, got {value!r}.")
+    return int(value)
+
+
+def check_tolerance(name, value):
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real) or not 0 < value < 1:
+        raise ValueError(f"{name} must be a number between 0 and 1, got {value!r}.")
+    return float(value)
+
+
+def check_n_jobs(n_jobs):
+    if n_jobs is not None and (isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral) or n_jobs == 0):
+        raise ValueError(f"n_jobs must be None or a non-zero integer, got {n_jobs!r}.")
+
+
+def check_weights(sample_weight, n, what="sample_weight"):
+    """Weights (n,) in float64, all finite and >= 0, not all 0; ones for None."""
+    if sample_weight is None:
+        return np.ones(n)
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(n, sample_weight)
+    weights = as_numbers(sample_weight, what)
+    if weights.ndim != 1:
+        raise ValueError(f"{what} must be 1-D, one number per row; got an array of shape {weights.shape}.")
+    if len(weights) != n:
+        raise ValueError(f"{what} must have one number per row: got {len(weights)} for {n} rows.")
+    if not np.isfinite(weights).all():
+        raise ValueError(f"{what} must not hold NaN or infinity.")
+    if (weights < 0).any():
+        raise ValueError(
+            f"{what} must be >= 0, got {weights.min():g}: with negative weights the fitted model need not be a minimum."
+        )
+    if not weights.any():
+        raise ValueError(f"{what} must not be zero for every row.")
+    return weights
+
+
+def as_numbers(values, what):
+    """A float64 array; ValueError for what holds no real numbers, complex ones among them."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind != "c":
+            return array.astype(np.float64)
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(f"{what} must hold real numbers, got {values!r:.80}.")
+
+
+def check_indices(indices, sample_indices, n_fit):
+    """Positions, among the rows still in the model, of row numbers or a mask of the data given to fit.
+
+    Parameters
+    ----------
+    indices : array-like of int, or of bool with shape (n_fit,), or None
+        None means every row still in the model.
+    sample_indices : ndarray
+        Sorted row numbers still in the model.
+    n_fit : int
+        Number of rows given to fit.
+
+    Returns
+    -------
+    ndarray of int
+    """
+    if indices is None:
+        return np.arange(len(sample_indices))
+    numbers = _row_numbers(indices, n_fit)
+    if len(numbers) == 0:
+        return numbers
+    if numbers.min() < 0:
+        raise ValueError(
+            f"indices must not be negative, got {numbers.min()}: they are row numbers of the data given to fit, "
+            f"0 to {n_fit - 1}."
+        )
+    if numbers.max() >= n_fit:
+        raise ValueError(
+            f"indices must be row numbers of the data given to fit, 0 to {n_fit - 1}; got {numbers.max()}."
+        )
+    numbers = numbers.astype(np.intp)
+    unique, counts = np.unique(numbers, return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(f"indices holds row {unique[counts > 1][0]} more than once; give each row once.")
+    positions = np.searchsorted(sample_indices, numbers)
+    gone = sample_indices[np.minimum(positions, len(sample_indices) - 1)] != numbers
+    if gone.any():
+        raise ValueError(
+            f"row {numbers[gone][0]} has already been removed ({int(gone.sum())} such in indices); "
+            "sample_indices_ holds the rows still in the model."
+        )
+    return positions
+
+
+def _row_numbers(indices, n_fit):
+    try:
+        array = np.asarray(indices)
+    except ValueError:
+        raise ValueError("indices must be a 1-D sequence of row numbers; got a ragged sequence.") from None
+    if not hasattr(indices, "dtype") or array.dtype == object:
+        flags = sum(isinstance(i, (bool, np.bool_)) for i in np.ravel(np.asarray(indices, dtype=object)))
+        if 0 < flags < array.size:
+            raise ValueError("indices must hold integers or be a boolean mask, got a mixture of both.")
+    if array.dtype == object and array.ndim == 1 and all(isinstance(i, (Integral, np.bool_)) for i in array):
+        array = np.array(array.tolist())
+    if array.ndim != 1:
+        raise ValueError(
+            f"indices must be a 1-D sequence of row numbers, or a boolean mask of length {n_fit}; "
+            f"got {type(indices).__name__} with {array.ndim} dimensions. For one row write [i]."
+        )
+    if array.dtype == bool:
+        if len(array) != n_fit:
+            raise ValueError(f"A boolean mask must have one entry per row given to fit: {n_fit}, got {len(array)}.")
+        return np.flatnonzero(array)
+    if len(array) == 0:
+        return np.zeros(0, dtype=np.intp)
+    if array.dtype.kind not in "iu":
+        raise ValueError(
+            f"indices must hold integers or be a boolean mask, got values of type {array.dtype}. Turn labels into row "
+            "numbers first, with X.index.get_indexer(labels) for a DataFrame."
+        )
+    return array
+
+
+def check_groups(groups, sample_indices, n_fit):
+    """Sorted labels still present, and the positions of each one's rows.
+
+    Parameters
+    ----------
+    groups : array-like of shape (n_fit,)
+        One label per row given to fit.
+
+    Returns
+    -------
+    labels : ndarray
+    members : list of ndarray
+        Positions among the rows still in the model.
+    """
+    # A list of mixed types must not become one of strings, where NaN is a label like any other.
+    labels = np.asarray(groups) if hasattr(groups, "dtype") else np.asarray(groups, dtype=object)
+    if labels.ndim != 1 or len(labels) != n_fit:
+        raise ValueError(
+            f"groups must hold one label per row given to fit: expected shape ({n_fit},), got {labels.shape}."
+        )
+    if labels.dtype == object:
+        missing = np.array([_is_missing(label) for label in labels.tolist()], dtype=bool)
+    else:
+        missing = labels != labels  # only NaN and NaT differ from themselves
+    if np.any(missing):
+        raise ValueError(
+            f"groups holds a missing label, first for row {int(np.flatnonzero(missing)[0])}; give every row a label."
+        )
+    try:
+        present, codes = np.unique(labels[sample_indices], return_inverse=True)
+    except TypeError:
+        raise ValueError("groups must hold labels of one type that can be sorted, such as all strings.") from None
+    order = np.argsort(codes, kind="stable")
+    bounds = np.cumsum(np.bincount(codes, minlength=len(present)))[:-1]
+    return present, np.split(order, bounds)
+
+
+def _is_missing(label):
+    """None, and what is not surely equal to itself: NaN, NaT, pandas' NA."""
+    same = label == label
+    return label is None or not (isinstance(same, (bool, np.bool_)) and same)
+
+
+def check_leaves_a_model(weighting, removed, classes, what):
+    """Refuse removals after which there is nothing to fit, or a class is gone.
+
+    Parameters
+    ----------
+    weighting : Weighting
+    removed : ndarray
+        Positions that leave together.
+    classes : ndarray or None
+        Labels, for the message.
+    what : str
+        How the message calls the removal.
+    """
+    n = len(weighting.sample_weight)
+    if len(removed) == 0:
+        return
+    if len(removed) == n:
+        raise ValueError(f"{what} would remove every row still in the model ({n}); keep at least one.")
+    left = weighting.sample_weight.copy()
+    left[removed] = 0.0
+    if not left.any():
+        raise ValueError(f"{what} would leave only rows of weight 0; keep at least one with weight.")
+    if weighting.codes is None:
+        return
+    stays = np.ones(n, dtype=bool)
+    stays[removed] = False
+    counts = np.bincount(weighting.codes[stays], minlength=weighting.n_classes)
+    empty = (counts == 0) | (weighting.class_totals(left) == 0)
+    if empty.any():
+        label = classes[np.flatnonzero(empty)[0]]
+        raise ValueError(
+            f"{what} would remove every row (with weight) of class {label!s}; scikit-learn could not refit the "
+            "same classes without it. Keep at least one row of each class."
+        )

@@ -1,0 +1,319 @@
+"""What is kept of a fit: the objective, its optimum and factored curvature, and how copies and pickles share them."""
+
+import threading
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import LinAlgWarning
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Bunch
+from sklearn.utils.validation import check_is_fitted
+
+from . import newton
+from ._backend import check_device, check_memory
+from ._validation import (
+    METHODS,
+    REPRESENTATIONS,
+    as_numbers,
+    check_choice,
+    check_count,
+    check_flag,
+    check_indices,
+    check_n_jobs,
+)
+from .effects import row_effects, row_scale
+from .solvers import Direct, get_solver
+
+_REFINE_TOL = 1e-10
+_REFINE_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Options:
+    """The parameters that computed results depend on; equal options share them."""
+
+    solver: object
+    refine: bool
+    representation: str
+    device: str
+
+
+class FittedModel:
+    """The objective of a fitted estimator, and everything computed from it, each once.
+
+    Objectives and factors are never changed in place: a copy shares them, an edit makes a new FittedModel, and a pickle
+    holds the training rows but nothing computed.
+
+    Parameters
+    ----------
+    family : Family
+    objective : Objective
+        At the estimator's own parameters.
+    factor : callable, optional
+        Its factored curvature where the objective is known to be an optimum, as after an edit.
+    settled : bool
+        Whether that edit converged; otherwise influences warn as those of an unrefined model do.
+    """
+
+    def __init__(self, family, objective, factor=None, *, settled=True):
+        self.family = family
+        self.objective = objective
+        self.settled = settled
+        self.edited = factor is not None
+        self._cache = {("optimum", refine): (objective, factor) for refine in (True, False) if self.edited}
+        self._lock = threading.RLock()
+
+    def __getstate__(self):
+        return {name: getattr(self, name) for name in ("family", "objective", "edited", "settled")}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state, _cache={}, _lock=threading.RLock())
+
+    def __deepcopy__(self, memo):
+        new = type(self).__new__(type(self))
+        new.__setstate__(self.__getstate__())
+        with self._lock:
+            new._cache = dict(self._cache)
+        return new
+
+    def _once(self, key, make):
+        with self._lock:
+            if key not in self._cache:
+                self._cache[key] = make()
+            return self._cache[key]
+
+    def optimum(self, refine):
+        """The objective that influences are taken at, and its true factored curvature or None."""
+        return self._once(("optimum", refine), lambda: self._find_optimum(refine))
+
+    def _find_optimum(self, refine):
+        objective = self.objective
+        if self.edited or not refine:
+            return objective, None
+        rows = np.flatnonzero(objective.sample_weight > 0)
+        sample = rows[np.unique(np.linspace(0, len(rows) - 1, 256).astype(int))]
+        objective, info = newton.minimise(
+            objective,
+            scale=lambda current, factor: row_scale(current, factor, sample),
+            tol=_REFINE_TOL,
+            max_iter=_REFINE_STEPS,
+        )
+        if not info.converged:
+            warnings.warn(
+                f"Refining the fitted parameters did not converge in {info.n_iter} Newton steps (decrement "
+                f"{info.decrement:.2g}). The model may have no finite optimum, as an unpenalised logistic regression "
+                "on separable classes; add a penalty.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return objective, info.factor
+
+    def true_factor(self, refine):
+        """The optimum's curvature, factored without damping or approximation."""
+        objective, factor = self.optimum(refine)
+        if factor is not None:
+            return factor
+        return self._once(("true factor", refine), lambda: Direct().factor(objective.curvature()))
+
+    def solved(self, options):
+        """``(objective, factor)``: the optimum, and its curvature as the solver of the options factors it."""
+        return self._once(("solved", options), lambda: self._solve(options))
+
+    def _solve(self, options):
+        objective, _ = self.optimum(options.refine)
+        if options.solver == Direct():
+            factor = self.true_factor(options.refine)
+        else:
+            factor = options.solver.factor(objective.curvature())
+        if factor.nullity:
+            warnings.warn(
+                f"The curvature is singular: {factor.nullity} of {objective.n_params} directions are flat, as with "
+                "collinear columns or more columns than rows. Solutions of smallest norm are used; outputs and losses "
+                "do not depend on that choice, coefficients do.",
+                LinAlgWarning,
+                stacklevel=2,
+            )
+        if not self.settled or not (options.refine or self.edited):
+            self._warn_off_minimum(_stationarity(objective, factor).relative)
+        return objective, factor
+
+    @staticmethod
+    def _warn_off_minimum(relative):
+        if relative > 1:
+            warnings.warn(
+                "The model is not at a minimum of its objective on these rows: the Newton decrement is "
+                f"{relative:.3g} times a typical row's influence (threshold 1). Fit with a smaller tol, set "
+                "refine=True, or check that these are the rows it was fitted on.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+
+    def all_effects(self, options, method):
+        """Effects of removing each row on its own, kept: they hold the leverages."""
+        objective, factor = self.solved(options)
+        rows = np.arange(objective.n_rows)
+        return self._once(("effects", options, method), lambda: row_effects(objective, factor, rows, method))
+
+    def stationarity(self):
+        """How far the estimator's own parameters are from a minimum."""
+
+        def measure():
+            return _stationarity(self.objective, Direct().factor(self.objective.curvature()))
+
+        return self._once("stationarity", measure)
+
+
+def _stationarity(objective, factor):
+    gradient = objective.gradient()
+    decrement = float(np.sqrt(max(gradient @ factor(gradient[:, None])[0][:, 0], 0.0)))
+    scale = row_scale(objective, factor)
+    if decrement <= newton.rounding_decrement(objective, factor):
+        relative = 0.0  # a minimum, as far as rounding lets anyone tell
+    else:
+        relative = decrement / scale if scale > 0 else np.inf
+    return Bunch(gradient_norm=float(np.linalg.norm(gradient)), newton_decrement=decrement, relative=float(relative))
+
+
+class FittedMixin:
+    """Fitted attributes and the curvature, for an estimator that calls ``_remember`` when it is fitted."""
+
+    def _remember(self, family, objective):
+        """Take up a new fit: the objective at the estimator's parameters, nothing factored yet."""
+        self._fitted = FittedModel(family, objective)
+        self._certificate = None
+        self.n_samples_fit_ = objective.n_rows
+        self.sample_indices_ = np.arange(objective.n_rows)
+
+    def _options(self):
+        """The parameters that results depend on, checked."""
+        check_choice("method", self.method, METHODS)
+        check_choice("representation", self.representation, REPRESENTATIONS)
+        check_flag("refine", self.refine)
+        check_n_jobs(self.n_jobs)
+        if not isinstance(self.verbose, (bool, np.bool_)):
+            check_count("verbose", self.verbose, smallest=0)
+        check_device(self.device)
+        return Options(get_solver(self.solver), bool(self.refine), self.representation, self.device)
+
+    @property
+    def _objective(self):
+        return self._fitted.objective
+
+    @property
+    def params_(self):
+        """Parameters (n_params,): ``coef_.ravel()``, then ``intercept_.ravel()``; of the refined optimum, of the fitted
+        estimator itself with ``refine=False``, and what ``estimator_`` holds after an edit."""
+        check_is_fitted(self)
+        check_flag("refine", self.refine)
+        return self._fitted.optimum(bool(self.refine))[0].params.copy()
+
+    @property
+    def param_names_(self):
+        """Names of ``params_``: the columns', "intercept", with ``[class]`` or ``[target]`` where there are several."""
+        check_is_fitted(self)
+        columns = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
+        q, intercept = self._objective.n_outputs, self._objective.fit_intercept
+        if q == 1:
+            names = [*columns, *["intercept"] * intercept]
+        else:
+            labels = getattr(self, "classes_", range(q))
+            names = [f"{column}[{label}]" for label in labels for column in columns]
+            names += [f"intercept[{label}]" for label in labels] if intercept else []
+        return np.array(names, dtype=object)
+
+    @property
+    def stationarity_(self):
+        """How far the estimator's own parameters are from a minimum: Bunch(gradient_norm, newton_decrement, relative).
+
+        ``relative`` is the Newton decrement over the median of ``s_i sqrt(g_i' H^-1 g_i)``, a typical row's influence.
+        """
+        check_is_fitted(self)
+        return self._fitted.stationarity()
+
+    @property
+    def certificate_(self):
+        """What the last :meth:`unlearn` guarantees; see there."""
+        if getattr(self, "_certificate", None) is None:
+            raise AttributeError(
+                f"{type(self).__name__} has no certificate_ yet: it is made when unlearn takes rows out."
+            )
+        return self._certificate
+
+    def leverages(self, indices=None):
+        """How strongly each row's own weight holds its own output: ``s_i W_i A_i`` with ``A_i = J_i H^-1 J_i'``.
+
+        Parameters
+        ----------
+        indices
+            As in :meth:`influence_on_params`.
+
+        Returns
+        -------
+        ndarray of shape (k,), or (k, q, q) for q outputs
+            Between 0 and 1 (eigenvalues, for q outputs): the hat matrix's diagonal of least squares, and its weighted
+            counterpart of logistic models. At 1 the row alone holds a direction of the model.
+
+        Notes
+        -----
+        Source: Hoaglin and Welsch (1978); Pregibon (1981) for logistic models. Cost: one triangular product of the
+        rows.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_diabetes
+        >>> from sklearn.linear_model import LinearRegression
+        >>> from sklearn_influence import InfluenceEstimator
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> model = InfluenceEstimator(LinearRegression()).fit(X, y)
+        >>> float(round(model.leverages().sum(), 6))  # the number of parameters
+        11.0
+        """
+        check_is_fitted(self)
+        positions = check_indices(indices, self.sample_indices_, self.n_samples_fit_)
+        objective, factor = self._fitted.solved(self._options())
+        k, q = len(positions), self._objective.n_outputs
+        if q > 1:
+            check_memory(8 * k * q * q, f"Leverages of {k:,} rows with {q} outputs", "Ask for fewer indices.")
+        A = objective.leverage(factor, positions)
+        W = objective.output_curvatures(positions)
+        s = objective.sample_weight[positions]
+        if A.ndim == 3:
+            return s[:, None, None] * (W @ A)
+        h = s[:, None] * W * A
+        return h[:, 0] if h.shape[1] == 1 else h[:, :, None] * np.eye(h.shape[1])
+
+    def curvature_solve(self, B):
+        """``H^-1 B`` with the curvature of the objective at ``params_``.
+
+        Parameters
+        ----------
+        B : array-like of shape (n_params,) or (n_params, k)
+
+        Returns
+        -------
+        ndarray of the shape of B
+            The solution of smallest norm where the curvature is singular.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn.datasets import load_diabetes
+        >>> from sklearn.linear_model import Ridge
+        >>> from sklearn_influence import InfluenceEstimator
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> model = InfluenceEstimator(Ridge(alpha=0.1)).fit(X, y)
+        >>> model.curvature_solve(np.ones(11)).shape
+        (11,)
+        """
+        check_is_fitted(self)
+        n_params = self._objective.n_params
+        B = as_numbers(B, "B")
+        if B.ndim not in (1, 2) or B.shape[0] != n_params:
+            raise ValueError(f"B must have shape ({n_params},) or ({n_params}, k), got {B.shape}.")
+        if not np.isfinite(B).all():
+            raise ValueError("B must not hold NaN or infinity.")
+        _, factor = self._fitted.solved(self._options())
+        if B.size == 0:
+            return B.copy()
+        return factor(B.reshape(n_params, -1))[0].reshape(B.shape)

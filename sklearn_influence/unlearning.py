@@ -1,0 +1,186 @@
+"""Edits that last: taking rows out of a fitted model for good."""
+
+import copy
+import time
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+
+from . import certificates, newton
+from ._validation import check_count, check_indices, check_leaves_a_model, check_tolerance
+from .effects import retained_step
+from .fitted import FittedMixin, FittedModel
+from .solvers import Direct
+
+
+class UnlearningMixin(FittedMixin):
+    """Edits of a fitted estimator that last."""
+
+    def unlearn(self, indices, *, tol=1e-10, max_iter=50):
+        """Take rows out of the model for good: it becomes the one that a refit without them gives.
+
+        Parameters
+        ----------
+        indices : array-like of int, or bool mask of shape (n_samples_fit,)
+            Rows of the data given to ``fit``, removed together.
+        tol : float, default=1e-10
+            Converged when the Newton decrement is at most ``tol`` times the way gone, both in the norm of the
+            curvature; the last step is then still taken.
+        max_iter : int, default=50
+            Newton steps at most. Out of steps the last iterate is kept, with a warning and ``converged=False``.
+
+        Returns
+        -------
+        self
+            ``estimator_`` holds the new parameters, and the object no copy of the rows: neither the data, nor anything
+            computed per row. ``certificate_`` is a Bunch of
+
+            * param_bound: a bound on the Euclidean distance of ``params_`` from the retrained optimum (gauge-free for
+              softmax), infinite when not valid;
+            * gradient_norm, newton_decrement at the new parameters; r_nu, below 1 where the self-concordant bound
+              holds;
+            * valid, converged, n_iter, n_removed, n_retained, seconds;
+            * remembers: what still depends on the rows (a search's choices, say). It is about the final model only,
+              and no claim about privacy.
+
+        Raises
+        ------
+        ValueError
+            For indices that cannot be used, for removing every row or every row of a class. The model is then
+            unchanged.
+
+        Notes
+        -----
+        Newton's method with backtracking on the retained rows, always with the true curvature, whatever ``method``
+        and ``solver``. Squared loss needs one step. Cost: an update of the factor and about as many curvatures as a
+        logistic model needs steps, 3 to 6.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_breast_cancer
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from sklearn_influence import InfluenceEstimator
+        >>> X, y = load_breast_cancer(return_X_y=True)
+        >>> X = StandardScaler().fit_transform(X)
+        >>> model = InfluenceEstimator(LogisticRegression()).fit(X, y).unlearn([3, 14, 15])
+        >>> bool(model.certificate_.valid and model.certificate_.param_bound < 1e-8)
+        True
+        """
+        check_is_fitted(self)
+        if indices is None:
+            raise ValueError("unlearn needs the rows to remove; indices=None would mean all of them.")
+        tol = check_tolerance("tol", tol)
+        max_iter = check_count("max_iter", max_iter)
+        positions = check_indices(indices, self.sample_indices_, self.n_samples_fit_)
+        if len(positions) == 0:
+            return self
+        classes = getattr(self, "classes_", None)
+        check_leaves_a_model(self._objective.weighting, positions, classes, "unlearn")
+        fitted, refine, family = self._fitted, self._options().refine, self._fitted.family
+        objective, factor, certificate = remove(
+            fitted.optimum(refine)[0],
+            fitted.true_factor(refine),
+            positions,
+            tol=tol,
+            max_iter=max_iter,
+            as_written=lambda params: family.as_written(self.estimator_, params),
+        )
+        kept = np.ones(len(self.sample_indices_), dtype=bool)
+        kept[positions] = False
+        # All that can fail comes first, on a copy: a failed edit changes nothing, and copies keep their own.
+        estimator = copy.copy(self.estimator_)
+        family.write(estimator, objective.params, kept)
+        certificate.remembers = family.remembers(estimator)
+        edited = FittedModel(family, objective, factor, settled=certificate.converged)
+        if not certificate.converged:
+            warnings.warn(
+                f"unlearn did not converge in {certificate.n_iter} Newton steps: the decrement is "
+                f"{certificate.newton_decrement:.2g}. {_advice(certificate)}",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        self.estimator_, self._fitted, self._certificate = estimator, edited, certificate
+        self.sample_indices_ = self.sample_indices_[kept]
+        return self
+
+
+def _advice(certificate):
+    if certificate.valid:
+        return "certificate_.param_bound says how far the model can be from a refit; raise max_iter for a closer one."
+    return "No bound on its distance from a refit holds; raise max_iter, or add a penalty where no optimum is finite."
+
+
+def remove(objective, factor, positions, *, tol, max_iter, as_written):
+    """Minimise an objective without some of its rows, and certify the result.
+
+    Parameters
+    ----------
+    objective : Objective
+        At the optimum with all rows.
+    factor : callable
+        Its factored curvature, undamped.
+    positions : ndarray
+        Rows to remove.
+    tol : float
+        On the Newton decrement, relative to the way gone in the norm of the curvature.
+    max_iter : int
+        Newton steps at most.
+    as_written : callable
+        ``as_written(params)``: the parameters as the estimator's attributes can hold them; what is certified.
+
+    Returns
+    -------
+    objective : Objective
+        Holds the retained rows only.
+    factor : callable
+        Its factored curvature.
+    certificate : Bunch
+    """
+    started = time.perf_counter()
+    kept = np.ones(objective.n_rows, dtype=bool)
+    kept[positions] = False
+    start = objective.params
+    reduced = objective.take(kept)
+    stepped = reduced.with_(params=start + retained_step(objective, factor, positions))
+    # A step that far overshoots would leave Newton where a saturated loss has no curvature to come back by.
+    taken = reduced.loss.quadratic or stepped.value() <= reduced.value()
+    reduced, factor, converged, n_iter = _finish(stepped if taken else reduced, start, int(taken), tol, max_iter)
+    reduced = reduced.with_(params=as_written(reduced.params))
+    factor = Direct().factor(reduced.curvature()) if factor is None else factor
+    bound = certificates.distance_bound(reduced, factor)
+    while not bound.valid and n_iter < max_iter:
+        moved, info = newton.minimise(reduced, factor=factor, tol=tol, max_iter=1)
+        moved = moved.with_(params=as_written(moved.params))
+        next_factor = Direct().factor(moved.curvature())
+        certificate = certificates.distance_bound(moved, next_factor)
+        n_iter += info.n_iter
+        if not certificate.valid and not certificate.newton_decrement < 0.5 * bound.newton_decrement:
+            break
+        reduced, factor, bound = moved, next_factor, certificate
+    bound.update(
+        converged=bool(converged),
+        n_iter=n_iter,
+        n_removed=len(positions),
+        n_retained=reduced.n_rows,
+        seconds=time.perf_counter() - started,
+    )
+    return reduced, factor, bound
+
+
+def _finish(objective, start, n_iter, tol, max_iter):
+    """Newton after ``n_iter`` steps: the objective, its factor or None, whether it converged, and steps in all."""
+    if n_iter == max_iter:
+        factor = Direct().factor(objective.curvature())
+        _, decrement = newton.newton_step(objective.gradient(), factor)
+        way = newton.distance(objective, start)
+        return objective, factor, decrement <= tol * way or way == 0.0 or objective.loss.quadratic, n_iter
+    objective, info = newton.minimise(
+        objective,
+        scale=lambda current, factor: newton.distance(current, start),
+        tol=tol,
+        max_iter=max_iter - n_iter,
+    )
+    return objective, info.factor, info.converged, info.n_iter + n_iter
