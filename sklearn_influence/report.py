@@ -1,0 +1,448 @@
+"""The audit: which training rows hurt, carry, or look wrong, and what removing them does.
+
+It sees the model through its public methods only, so whatever gains those can be audited.
+"""
+
+import csv
+import html
+import importlib
+import json
+import platform
+import warnings
+from pathlib import Path
+
+import numpy as np
+import scipy
+import sklearn
+from scipy.stats import spearmanr
+from sklearn.base import is_classifier
+from sklearn.metrics import r2_score
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from . import _report_text
+from ._validation import check_count, check_weights
+from .diagnostics import (
+    at_optimum,
+    cross_validated_losses,
+    sample_losses,
+    take_rows,
+    unlearning_effect,
+)
+
+
+def audit(
+    model,
+    X_val,
+    y_val,
+    *,
+    X_train=None,
+    y_train=None,
+    X_test=None,
+    y_test=None,
+    sample_weight=None,
+    row_names=None,
+    k=10,
+    n_random=20,
+    cv=5,
+    random_state=0,
+):
+    """Find the training rows that hurt, those that carry the model, and those that look wrong.
+
+    Parameters
+    ----------
+    model : fitted InfluenceEstimator
+        It is left as it is: removals are tried on deep copies.
+    X_val, y_val : array-like or DataFrame of shape (m, n_features), array-like of shape (m,)
+        Held-out rows: a training row's effect is on the mean loss of these.
+    X_train, y_train : default=None
+        The rows given to ``fit``, all of them and in that order. Without them the report has no labels, predictions
+        or own losses, and no cross-validated loss to compare with.
+    X_test, y_test : default=None
+        Rows on which removal is measured; they must not be among the validation rows. Without them the validation
+        rows are split in two halves, and the rows to remove are chosen again on one half and measured on the other.
+    sample_weight : array-like of shape (n,), default=None
+        Weights of the training rows as given to ``fit``, for the cross-validated loss. (All else takes them from the
+        model.)
+    row_names : array-like of shape (n,), default=None
+        What the report calls the rows given to ``fit``; by default the index of a DataFrame ``X_train``, or their
+        numbers. ``unlearn`` takes the numbers, which the report then prints as *position*.
+    k : int, default=10
+        Length of the lists, and at most how many rows are unlearned; only rows that hurt are.
+    n_random : int, default=20
+        Draws of as many random rows, to compare with.
+    cv : int, default=5
+        Folds of the cross-validated loss.
+    random_state : int, RandomState instance or None, default=0
+        Decides the folds, the halves and the random rows.
+
+    Returns
+    -------
+    AuditReport
+        ``print`` it, read its ``rows``, ``save`` it. Effects are after removal minus before:
+        **below 0 the row hurts**. They are in mean log loss (nats), or in mean squared error / 2
+        for a regressor, at the refined optimum (see ``stationarity_``).
+
+    Raises
+    ------
+    TypeError, NotFittedError
+        Where ``model`` is not an InfluenceEstimator, or is not fitted.
+    ValueError
+        For rows or labels that do not fit the model; ``k``, ``n_random`` or ``cv`` too small.
+
+    Notes
+    -----
+    Costs one pass over the training rows per held-out block, ``cv`` fits, and 1 + ``n_random`` copies of the model,
+    one at a time, each with one ``unlearn``.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn.preprocessing import scale
+    >>> from sklearn_influence import InfluenceEstimator, audit
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> X_train, X_val, y_train, y_val = train_test_split(scale(X), y, random_state=0)
+    >>> model = InfluenceEstimator(LogisticRegression()).fit(X_train, y_train)
+    >>> report = audit(model, X_val, y_val, X_train=X_train, y_train=y_train, k=5)
+    >>> report.rows["row"][:5].shape  # the rows that hurt most; print(report) tells the rest
+    (5,)
+    """
+    _check_model(model)
+    k, n_random, cv = check_count("k", k), check_count("n_random", n_random), check_count("cv", cv, smallest=2)
+    validation = _pair(X_val, y_val, "X_val", "y_val")
+    training = _pair(X_train, y_train, "X_train", "y_train", optional=True)
+    test = _pair(X_test, y_test, "X_test", "y_test", optional=True)
+    if test is None and len(validation[1]) < 2:
+        raise ValueError("X_val needs at least 2 rows to be split in halves; or give X_test.")
+    n_fit = model.n_samples_fit_
+    if row_names is not None and len(row_names) != n_fit:
+        raise ValueError(f"row_names must name the {n_fit} rows given to fit, got {len(row_names)} names.")
+    weight = None if sample_weight is None else check_weights(sample_weight, n_fit)
+    with warnings.catch_warnings():
+        # The report names these rows; once is enough.
+        warnings.filterwarnings("ignore", "Row .* has a leverage", UserWarning)
+        if training is not None:
+            _check_training_rows(model, *training)
+            if row_names is None and hasattr(training[0], "iloc"):
+                row_names = training[0].index
+            training = (*training, weight)
+        names = _names(row_names, np.asarray(model.sample_indices_))
+        return _audit(model, validation, training, test, names, k, n_random, cv, check_random_state(random_state))
+
+
+def _audit(model, validation, training, test, names, k, n_random, cv, rng):
+    """`audit` of checked arguments; ``training`` and ``test`` are None when not given."""
+    seed = int(rng.randint(2**31 - 1))
+    kept = np.asarray(model.sample_indices_)
+
+    report = AuditReport(
+        estimator=repr(model.estimator_),
+        method=model.method,
+        task="classification" if is_classifier(model) else "regression",
+        n_train=len(kept),
+        n_features=int(model.n_features_in_),
+        n_targets=1 if validation[1].ndim == 1 else validation[1].shape[1],
+        k=min(k, len(kept)),
+        stationarity=_stationarity(model, *validation),
+        quality={"validation": _quality(model, *validation)},
+        cross_validation={"folds": cv, "missing": "X_train and y_train were not given"},
+    )
+    rows = {
+        "row": names,
+        "position": kept,
+        "effect": model.influence_on_loss(*validation, aggregate="mean"),
+        "self_influence": model.self_influence(),
+        "leverage": _leverage(model),
+    }
+    if training is not None:
+        _add_training_columns(report, rows, model, *training, seed)
+    order = np.argsort(rows["effect"], kind="stable")
+    report.rows = {name: column[order] for name, column in rows.items()}
+    report.suspects = _suspects(report.rows, report.k)
+    if test is not None:
+        report.quality["test"] = _quality(model, *test)
+        chosen_on, effect = "validation", rows["effect"]
+    else:
+        first, test = _halves(*validation, report.task, seed)
+        chosen_on, effect = "half", model.influence_on_loss(*first, aggregate="mean")
+    report.unlearning = {
+        "chosen_on": chosen_on,
+        "measured_rows": len(test[1]),
+        **_unlearning(model, effect, *test, report.k, n_random, rng),
+    }
+    return report
+
+
+class AuditReport:
+    """What `audit` found: ``print`` it, look up its ``rows``, ``save`` it.
+
+    Attributes
+    ----------
+    rows : dict of ndarray
+        One entry per training row still in the model, most harmful first: ``row`` (label in the DataFrame's index, or
+        row number), ``position`` (row number given to ``fit``, which is what ``unlearn`` takes), ``effect`` (on the
+        mean validation loss; below 0 it hurts), ``self_influence``, ``leverage`` and, when the training rows were
+        given, ``own_loss``, ``cross_validated_loss``, ``label`` and ``prediction`` (``label_0``, ... for several
+        targets). ``pandas.DataFrame(report.rows)`` makes a table of it.
+    quality, stationarity, cross_validation, suspects, unlearning : dict
+        The numbers behind the printed sections.
+    estimator, method, task, n_train, n_features, n_targets, k
+        What was audited.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import Ridge
+    >>> from sklearn_influence import InfluenceEstimator, audit
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> report = audit(InfluenceEstimator(Ridge()).fit(X[:300], y[:300]), X[300:], y[300:], k=3)
+    >>> sorted(report.to_dict()["unlearning"])[:3]
+    ['certificate', 'change', 'change_by_adding_effects']
+    """
+
+    def __init__(self, **sections):
+        self.__dict__.update(sections)
+
+    def to_dict(self):
+        """Everything, in types that JSON knows; what is not finite becomes None."""
+        return _report_text.plain({"versions": _versions(), **self.__dict__})
+
+    def save(self, directory):
+        """Write ``ranking.csv``, ``report.json`` and ``audit.png`` (if matplotlib is there).
+
+        Parameters
+        ----------
+        directory : str or path
+            Made if it is not there; files of these names are replaced.
+
+        Returns
+        -------
+        list of Path
+            The files written. A missing picture is the one case that is left out, and `AuditReport.picture_missing`
+            then says why.
+        """
+        directory = Path(directory)
+        if directory.exists() and not directory.is_dir():
+            raise ValueError(f"{str(directory)!r} is a file; give the name of a directory.")
+        directory.mkdir(parents=True, exist_ok=True)
+        files = [directory / "ranking.csv", directory / "report.json"]
+        with open(files[0], "w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["rank", *self.rows])
+            columns = [column.tolist() for column in self.rows.values()]
+            writer.writerows([rank, *row] for rank, row in enumerate(zip(*columns, strict=True), start=1))
+        text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
+        files[1].write_text(text + "\n", encoding="utf-8")
+        if self.picture_missing is None:
+            from matplotlib.figure import Figure
+
+            from .plotting import plot_audit
+
+            # A bare Figure has no window and no global state, so this is safe on any machine.
+            files.append(directory / "audit.png")
+            plot_audit(self, Figure(figsize=(15, 5.2))).savefig(files[-1], dpi=120)
+        return files
+
+    @property
+    def picture_missing(self):
+        """Why `save` writes no picture, or None when it does."""
+        try:
+            importlib.import_module("matplotlib")
+        except ImportError:
+            return "matplotlib is not installed (pip install matplotlib)"
+        return None
+
+    def __str__(self):
+        return "\n".join(_report_text.lines(self))
+
+    def __repr__(self):
+        return f"<AuditReport of {self.estimator}, {self.n_train} training rows; print() it>"
+
+    def _repr_html_(self):
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def _check_model(model):
+    if isinstance(model, type) or not hasattr(model, "influence_on_loss"):
+        name = model.__name__ if isinstance(model, type) else type(model).__name__
+        text = "wrap and fit it first: InfluenceEstimator(estimator).fit(X_train, y_train)."
+        if hasattr(model, "steps"):
+            text = (
+                "give its last step, and the rows as the steps before it transform them: pipeline[-1], pipeline[:-1]."
+            )
+        raise TypeError(f"audit needs a fitted InfluenceEstimator, got {name}; {text}")
+    check_is_fitted(model, msg="This %(name)s is not fitted yet; call fit(X_train, y_train) before audit.")
+
+
+def _pair(X, y, X_name, y_name, optional=False):
+    """X, and y as an array, one column as 1-D; None where neither was given; refused when they do not fit."""
+    if X is None and y is None and optional:
+        return None
+    if X is None or y is None:
+        missing, given = (X_name, y_name) if X is None else (y_name, X_name)
+        raise ValueError(f"{given} was given without {missing}; give both.")
+    y = np.asarray(y)
+    y = y.ravel() if y.ndim == 2 and y.shape[1] == 1 else y
+    n_X, n_y = np.shape(X)[0], len(y)
+    if n_X != n_y:
+        raise ValueError(f"{X_name} has {n_X} rows, but {y_name} has {n_y}.")
+    if n_X == 0:
+        raise ValueError(f"{X_name} has no rows.")
+    return X, y
+
+
+def _check_training_rows(model, X_train, y_train):
+    """Refuse other rows, or another order, than those that the model was fitted on."""
+    if np.shape(X_train)[0] != model.n_samples_fit_:
+        raise ValueError(
+            f"X_train has {np.shape(X_train)[0]} rows, but the model was fitted on "
+            f"{model.n_samples_fit_}; give all of them, in the order given to fit."
+        )
+    # A row's effect on a test row equal to itself is its self influence: two public methods
+    # that agree only if these are the rows. A sample finds a shuffle, and stays cheap.
+    kept = np.asarray(model.sample_indices_)
+    some = np.unique(np.linspace(0, len(kept) - 1, 20).astype(int))
+    known = model.self_influence()[some]
+    X_some, y_some = take_rows(X_train, kept[some]), np.asarray(y_train)[kept[some]]
+    given = model.influence_on_loss(X_some, y_some)[np.arange(len(some)), some]
+    if not np.allclose(known, given, rtol=1e-3, atol=1e-4 * np.abs(known).max(), equal_nan=True):
+        raise ValueError(
+            "X_train, y_train are not the rows that the model was fitted on, or are in another "
+            "order; give them as they were given to fit."
+        )
+
+
+def _stationarity(model, X_val, y_val):
+    return {
+        "relative": float(model.stationarity_.relative),
+        "refined": bool(model.refine),
+        "loss_as_fitted": float(sample_losses(model, X_val, y_val).mean()),
+        "loss_at_optimum": float(sample_losses(at_optimum(model), X_val, y_val).mean()),
+    }
+
+
+def _quality(model, X, y):
+    """Mean loss, and the score people know, of the model as it was fitted."""
+    y, predicted = np.asarray(y), model.predict(X)
+    quality = {"rows": len(y), "loss": float(sample_losses(model, X, y).mean())}
+    if is_classifier(model):
+        return {**quality, "accuracy": float(np.mean(y == predicted))}
+    score = r2_score(y, predicted) if len(y) > 1 else np.nan
+    return {**quality, "rmse": float(np.sqrt(np.mean((y - predicted) ** 2))), "r2": float(score)}
+
+
+def _names(row_names, kept):
+    """The rows' own names as a person reads them, or their numbers where they have none."""
+    if row_names is None:
+        return kept
+    names = np.asarray(row_names)[kept]
+    if names.dtype.kind in "iu":
+        return names
+    return np.array([str(name) for name in names.tolist()], dtype=object)  # dates, tuples, strings
+
+
+def _leverage(model):
+    leverage = model.leverages()
+    if leverage.ndim == 3:  # several outputs: the direction that the row pulls most
+        leverage = np.linalg.eigvals(leverage).real.max(axis=1)
+    return leverage
+
+
+def _add_training_columns(report, rows, model, X_train, y_train, sample_weight, seed):
+    """What needs the training rows themselves: labels, predictions, own and unseen losses."""
+    kept = rows["position"]
+    X, y = take_rows(X_train, kept), np.asarray(y_train)[kept]
+    weight = None if sample_weight is None else np.asarray(sample_weight)[kept]
+    report.quality = {"training": _quality(model, X, y), **report.quality}
+    rows["own_loss"] = sample_losses(at_optimum(model), X, y)
+    report.cross_validation["missing"] = None
+    try:
+        rows["cross_validated_loss"] = cross_validated_losses(
+            model.estimator,
+            X,
+            y,
+            cv=report.cross_validation["folds"],
+            sample_weight=weight,
+            random_state=seed,
+        )
+    except ValueError as error:  # a class of one row, say; the rest of the audit stands
+        report.cross_validation["missing"] = str(error)
+    for name, values in (("label", y), ("prediction", np.asarray(model.predict(X)))):
+        if values.ndim == 1 or values.shape[1] == 1:
+            rows[name] = values.ravel()
+        else:
+            rows.update({f"{name}_{t}": column for t, column in enumerate(values.T)})
+
+
+def _suspects(rows, k):
+    """The rows that look wrong by self influence and by cross-validation, and the agreement."""
+    by_self = np.argsort(-rows["self_influence"], kind="stable")
+    suspects = {"by_self_influence": rows["position"][by_self[:k]].tolist()}
+    if "cross_validated_loss" in rows:
+        by_cv = rows["position"][np.argsort(-rows["cross_validated_loss"], kind="stable")[:k]]
+        suspects["by_cross_validation"] = by_cv.tolist()
+        suspects["in_both"] = [i for i in suspects["by_self_influence"] if i in by_cv]
+        suspects["rank_correlation"] = float(spearmanr(rows["self_influence"], rows["cross_validated_loss"]).statistic)
+    return suspects
+
+
+def _halves(X, y, task, seed):
+    """(X, y) to choose on and (X, y) to measure on, each class shared out when it can be."""
+    y = np.asarray(y)
+    share = task == "classification" and np.unique(y, return_counts=True)[1].min() > 1
+    try:
+        first, second = train_test_split(
+            np.arange(len(y)), test_size=0.5, random_state=seed, stratify=y if share else None
+        )
+    except ValueError:  # fewer rows than classes in a half
+        first, second = train_test_split(np.arange(len(y)), test_size=0.5, random_state=seed)
+    return (take_rows(X, first), y[first]), (take_rows(X, second), y[second])
+
+
+def _unlearning(model, effect, X, y, k, n_random, rng):
+    """Unlearn the rows of lowest effect, and as many random ones; measure on X, y."""
+    worst = np.argsort(effect, kind="stable")[:k]
+    removed = np.asarray(model.sample_indices_)[worst[np.asarray(effect)[worst] < 0]]
+    result = {"removed": removed.tolist(), "change": None, "missing": None}
+    if not len(removed):
+        return {**result, "missing": "no row hurts: every effect is 0 or above"}
+    try:
+        measured = unlearning_effect(model, removed, X, y)
+    except ValueError as error:  # they are all the rows of a class, say
+        return {**result, "missing": str(error)}
+    change = measured.after - measured.before
+    random_changes = []
+    for _ in range(n_random):
+        draw = rng.choice(model.sample_indices_, size=len(removed), replace=False)
+        try:
+            other = unlearning_effect(model, np.sort(draw), X, y)
+        except ValueError:  # this draw empties a class; the others still make an average
+            continue
+        random_changes.append(float(np.mean(other.after - other.before)))
+    certificate = measured.certificate
+    by_adding = model.influence_on_loss(X, y, removed, aggregate="mean").sum()
+    return {
+        **result,
+        "loss_before": float(measured.before.mean()),
+        "loss_after": float(measured.after.mean()),
+        "change": float(change.mean()),
+        "standard_error": float(change.std(ddof=1) / np.sqrt(len(change))) if len(change) > 1 else np.nan,
+        "change_by_adding_effects": float(by_adding),
+        "random_changes": random_changes,
+        "moved": measured.moved,
+        "certificate": {name: certificate[name] for name in ("param_bound", "valid", "converged", "n_iter")},
+    }
+
+
+def _versions():
+    package = importlib.import_module(__package__)
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "scikit-learn": sklearn.__version__,
+        "sklearn_influence": package.__version__,
+    }

@@ -1,0 +1,94 @@
+"""The pictures show the report's numbers, and leave no global state behind."""
+
+import copy
+import sys
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import scale
+
+from sklearn_influence import InfluenceEstimator, audit
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+from sklearn_influence.plotting import plot_agreement, plot_audit  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def report():
+    X, y = load_breast_cancer(return_X_y=True)
+    X = scale(X)
+    model = InfluenceEstimator(LogisticRegression(C=0.1)).fit(X[:200], y[:200])
+    return audit(model, X[200:300], y[200:300], X_train=X[:200], y_train=y[:200], k=5, n_random=4)
+
+
+def test_audit_on_a_given_figure(report):
+    fig = Figure()
+    assert plot_audit(report, fig) is fig
+    assert len(fig.axes) == 3 and plt.get_fignums() == []
+    left, middle, right = fig.axes
+    widths = np.array([bar.get_width() for bar in left.patches])
+    effect = report.rows["effect"]
+    assert_allclose(widths, 1000 * np.r_[effect[:5], effect[-5:]])
+    names = [label.get_text() for label in left.get_yticklabels()]
+    assert names == [str(row) for row in np.r_[report.rows["row"][:5], report.rows["row"][-5:]]]
+    assert "190 rows between" in left.texts[0].get_text()
+    plain, marked = (points.get_offsets() for points in middle.collections)
+    assert len(plain) == 195 and len(marked) == 5
+    assert marked[:, 1].min() >= plain[:, 1].max()
+    draws = right.collections[-2].get_offsets()[:, 1]
+    assert_allclose(draws, 1000 * np.sort(report.unlearning["random_changes"]))
+    measured = right.containers[0].lines[0].get_ydata()
+    assert_allclose(np.asarray(measured, dtype=float), 1000 * report.unlearning["change"])
+
+
+def test_every_panel_is_labelled(report):
+    fig = plot_audit(report)
+    assert plt.get_fignums() == [fig.number]
+    for ax in fig.axes:
+        assert ax.get_title() and ax.get_ylabel()
+    assert "log loss x 1000" in fig.axes[0].get_xlabel()
+    assert "200 training rows" in fig.get_suptitle()
+
+
+def test_audit_without_training_rows_or_removal(report):
+    poor = copy.deepcopy(report)
+    del poor.rows["cross_validated_loss"]
+    poor.unlearning.update(removed=[], missing="no row hurts")
+    axes = plot_audit(poor, Figure()).axes
+    assert "leverage" in axes[1].get_xlabel()
+    assert "no row hurts" in axes[2].texts[0].get_text()
+
+
+def test_agreement():
+    ax = plot_agreement([1.0, 2.0, 3.5], [2.0, 4.0, 7.0], title="halved")
+    assert ax.get_title() == "halved\nslope 0.50, correlation 1.000"
+    assert_allclose(ax.collections[0].get_offsets(), [[2, 1], [4, 2], [7, 3.5]])
+    given = Figure().subplots()
+    assert plot_agreement(np.eye(2), np.eye(2), ax=given) is given
+    assert given.get_title() == "slope 1.00, correlation 1.000"
+
+
+def test_agreement_refuses():
+    with pytest.raises(ValueError, match="same shape"):
+        plot_agreement([1.0], [1.0, 2.0])
+
+
+def test_without_matplotlib(report, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for draw in (lambda: plot_audit(report), lambda: plot_agreement([1.0], [2.0])):
+        with pytest.raises(ImportError, match="pip install matplotlib"):
+            draw()
