@@ -1,4 +1,4 @@
-r"""The words in which everything above speaks of a model: ten verbs, and how rows are weighted.
+r"""The words in which everything above speaks of a model, and how its rows are weighted.
 
 A fitted model is the minimiser of ``F(theta; s) = sum_i s_i loss(y_i, f_i(theta)) + penalty(theta)``. Removing rows
 is a change of the weights ``s``.
@@ -26,6 +26,9 @@ class Objective(Protocol):
     def value(self):
         """F at the current weights and parameters."""
 
+    def read_rows(self, X):
+        """Rows of features as the X of the other words."""
+
     def outputs(self, X=None):
         """Raw outputs (m, q) of the training rows, or of those of X."""
 
@@ -34,6 +37,18 @@ class Objective(Protocol):
 
     def sample_gradients(self, rows=None):
         """(p, k): derivative of F's gradient by the weight of each row."""
+
+    def gradient_rounding(self):
+        """(p,): how far rounding can carry each entry of the gradient off."""
+
+    def class_gradients(self):
+        """(p, K): the gradient's sum over the rows of each class."""
+
+    def output_gradients(self, rows=None):
+        """(k, q): derivative of each row's loss by its outputs."""
+
+    def output_curvatures(self, rows=None):
+        """(k, q), or (k, q, q) where outputs mix: second derivative of each row's loss by its outputs."""
 
     def curvature(self):
         """The second derivative of F, as an operator that solvers take."""

@@ -81,7 +81,7 @@ class PrimalObjective:
         return other
 
     def read_rows(self, X):
-        """Rows of features as the X of the other verbs."""
+        """Rows of features as the X of the other words."""
         return Design(X, self.fit_intercept)
 
     def _rows(self, rows):
