@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from . import _backend
-from .solvers import error_norms
+from .solvers import error_norms, newton_step
 
 # Up to this many unknowns the smallest eigenvalue is computed; above, bounded from the penalty and the intercepts.
 _EIGENVALUES_UP_TO = 1000
@@ -42,12 +42,11 @@ def distance_bound(objective, factor):
     coefficients does not count.
     """
     gradient = objective.gradient()
-    solved = factor(gradient[:, None])[0][:, 0]
-    decrement = float(np.sqrt(max(gradient @ solved, 0.0)))
+    step, decrement = newton_step(factor, gradient)
     rounding, step_rounding = error_norms(factor, objective.gradient_rounding())
     bounds, r_nu = [], 0.0
     if objective.loss.quadratic:
-        bounds.append(float(np.linalg.norm(solved)) + step_rounding)
+        bounds.append(float(np.linalg.norm(step)) + step_rounding)
     else:
         nu = decrement + rounding
         r = _largest_row(objective, factor)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ._parallel import block_size, blocks, threads
+from .solvers import newton_step
 
 # Where 1 - leverage is below this, the row's residual has lost half its digits, or the model without the row has flat
 # directions of its own: the retained rows are stepped on directly.
@@ -315,7 +316,7 @@ def _retained_step(objective, factor, rows, direct=False):
             # Rows that the model holds to have residuals of rounding alone; those that stay know the gradient better.
             gradient = kept.gradient()
     refactored = factor.solver.factor(kept.curvature())
-    step = -refactored(gradient[:, None])[0][:, 0]
+    step, _ = newton_step(refactored, gradient)
     if objective.loss.quadratic:
         # Rows that alone carried a direction leave it free; least squares then answers with the smallest norm.
         step = refactored.minimum_norm(objective.params + step) - objective.params
@@ -327,8 +328,7 @@ def _group_step(objective, factor, rows):
     step, kept, factor, leverage = _retained_step(objective, factor, rows)
     if objective.loss.quadratic or leverage <= HIGH_LEVERAGE:
         return step, 0.0
-    gradient = kept.with_(params=objective.params + step).gradient()
-    left = np.sqrt(max(gradient @ factor(gradient[:, None])[0][:, 0], 0.0))
+    _, left = newton_step(factor, kept.with_(params=objective.params + step).gradient())
     way = np.sqrt(max(step @ kept.curvature().matmat(step[:, None])[:, 0], 0.0))
     return step, float(left / way) if way > 0 else 0.0
 
@@ -345,7 +345,7 @@ def _woodbury_step(objective, factor, rows, leaving, gradient):
     each = np.repeat(np.arange(len(rows)), q)
     JV = objective.pullback(V.transpose(0, 2, 1).reshape(-1, q), leaving.take(each))
     HJV = factor(JV)[0]
-    step = -factor(gradient[:, None])[0][:, 0]
+    step, _ = newton_step(factor, gradient)
     M = np.eye(JV.shape[1]) - JV.T @ HJV
     values, vectors = np.linalg.eigh(0.5 * (M + M.T))
     if values[0] < _SINGULAR:

@@ -23,7 +23,7 @@ from ._validation import (
     check_n_jobs,
 )
 from .effects import row_effects, row_scale
-from .solvers import Direct, get_solver
+from .solvers import Direct, get_solver, newton_step
 
 _REFINE_TOL = 1e-10
 _REFINE_STEPS = 100
@@ -166,7 +166,7 @@ class FittedModel:
 
 def _stationarity(objective, factor):
     gradient = objective.gradient()
-    decrement = float(np.sqrt(max(gradient @ factor(gradient[:, None])[0][:, 0], 0.0)))
+    _, decrement = newton_step(factor, gradient)
     scale = row_scale(objective, factor)
     if decrement <= newton.rounding_decrement(objective, factor):
         relative = 0.0  # a minimum, as far as rounding lets anyone tell

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .solvers import Direct, error_norms
+from .solvers import Direct, error_norms, newton_step
 
 # A factor of an earlier point serves on while each step with it shrinks the decrement by as much.
 _CONTRACTION = 20.0
@@ -56,7 +56,7 @@ def minimise(objective, *, solver=None, factor=None, scale=None, tol=1e-10, max_
         gradient = objective.gradient()
         if factor is None:
             factor, fresh = solver.factor(objective.curvature()), True
-        step, decrement = newton_step(gradient, factor)
+        step, decrement = newton_step(factor, gradient)
         made_at = decrement if fresh else made_at
         if not fresh and decrement * _CONTRACTION > previous:
             factor = None
@@ -82,11 +82,6 @@ def minimise(objective, *, solver=None, factor=None, scale=None, tol=1e-10, max_
     if not (made_at <= _SAME_CURVATURE or (objective.loss.quadratic and np.isfinite(made_at))):
         factor = None
     return objective, NewtonInfo(converged, n_iter, float(decrement), factor)
-
-
-def newton_step(gradient, factor):
-    step = -factor(gradient[:, None])[0][:, 0]
-    return step, float(np.sqrt(max(-(gradient @ step), 0.0)))
 
 
 def distance(objective, start):

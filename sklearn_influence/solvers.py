@@ -211,6 +211,12 @@ class _BlockFactor:
         return self.solve(np.eye(self.size))
 
 
+def newton_step(factor, gradient):
+    """The step ``-H^-1 g`` (p,) and the Newton decrement ``sqrt(g' H^-1 g)``."""
+    step = -factor(gradient[:, None])[0][:, 0]
+    return step, float(np.sqrt(max(-(gradient @ step), 0.0)))
+
+
 def error_norms(factor, error):
     """How large ``H^-1 e`` can be for errors of a known size (p,) and unknown signs: in the norm of H, and Euclidean.
 

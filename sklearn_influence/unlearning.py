@@ -12,7 +12,7 @@ from . import certificates, newton
 from ._validation import check_count, check_indices, check_leaves_a_model, check_tolerance
 from .effects import retained_step
 from .fitted import FittedMixin, FittedModel
-from .solvers import Direct
+from .solvers import Direct, newton_step
 
 
 class UnlearningMixin(FittedMixin):
@@ -174,7 +174,7 @@ def _finish(objective, start, n_iter, tol, max_iter):
     """Newton after ``n_iter`` steps: the objective, its factor or None, whether it converged, and steps in all."""
     if n_iter == max_iter:
         factor = Direct().factor(objective.curvature())
-        _, decrement = newton.newton_step(objective.gradient(), factor)
+        _, decrement = newton_step(factor, objective.gradient())
         way = newton.distance(objective, start)
         return objective, factor, decrement <= tol * way or way == 0.0 or objective.loss.quadratic, n_iter
     objective, info = newton.minimise(
