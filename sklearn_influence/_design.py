@@ -38,17 +38,20 @@ class Design:
         """The design of some rows: a view for a slice, a copy for positions."""
         return Design(self.X[rows], self.fit_intercept)
 
-    def _blocks(self, n_columns=1):
-        """Row slices for products with ``n_columns`` columns; one slice where nothing is copied."""
-        if self.is_sparse or self.X.dtype == np.float64:
-            return [slice(0, self.n_rows)]
-        return blocks(self.n_rows, block_size(8 * (self.n_features + n_columns), share=0.25))
+    def _pieces(self, n_columns=1):
+        """Row slices and their rows in float64, for products with ``n_columns`` columns; all at once where nothing is
+        converted."""
+        if self.X.dtype == np.float64 or self.is_sparse:
+            yield slice(0, self.n_rows), self.X
+            return
+        for rows in blocks(self.n_rows, block_size(8 * (self.n_features + n_columns), share=0.25)):
+            yield rows, self.X[rows].astype(np.float64)
 
     def dot(self, V):
         """``[x, 1] V`` for V of shape (width, k): (n, k) in float64."""
         out = np.empty((self.n_rows, V.shape[1]))
-        for rows in self._blocks(V.shape[1]):
-            out[rows] = self.X[rows].astype(np.float64, copy=False) @ V[: self.n_features]
+        for rows, X in self._pieces(V.shape[1]):
+            out[rows] = X @ V[: self.n_features]
         if self.fit_intercept:
             out += V[-1]
         return out
@@ -56,8 +59,8 @@ class Design:
     def tdot(self, U):
         """``sum_i [x_i, 1] U_i`` for U of shape (n, k): (width, k) in float64."""
         out = np.zeros((self.width, U.shape[1]))
-        for rows in self._blocks():
-            out[: self.n_features] += self.X[rows].T.astype(np.float64, copy=False) @ U[rows]
+        for rows, X in self._pieces():
+            out[: self.n_features] += X.T @ U[rows]
         if self.fit_intercept:
             out[-1] = U.sum(axis=0)
         return out
