@@ -217,27 +217,27 @@ def row_effects(objective, factor, rows, method):
     Cost of "newton": the leverages, one triangular product of the rows.
     """
     weighting = objective.weighting
+    classes = objective.class_gradients() if weighting.balanced else np.zeros((objective.n_params, 0))
     if not weighting.balanced or method == "first_order" or np.bincount(weighting.codes).min() > _LARGE_CLASS:
-        return _row_effects(objective, factor, rows, method)
+        return _row_effects(objective, factor, rows, method, classes, objective)
     parts = []
     for c in np.unique(weighting.codes[rows]):
         columns = np.flatnonzero(weighting.codes[rows] == c)
         retained = objective.with_(sample_weight=weighting.without_typical(c))
         own_factor = factor.solver.factor(retained.curvature())
-        parts.append((columns, _row_effects(objective, own_factor, rows[columns], method, retained)))
+        parts.append((columns, _row_effects(objective, own_factor, rows[columns], method, classes, retained)))
     return ClasswiseEffects(objective, rows, parts)
 
 
-def _row_effects(objective, factor, rows, method, weighted=None):
-    """Effects by one factor, which is of the objective ``weighted`` where that is not ``objective`` itself."""
-    weighted = objective if weighted is None else weighted
+def _row_effects(objective, factor, rows, method, classes, weighted):
+    """Effects by one factor, which is of the objective ``weighted``; ``classes`` (p, K) holds the class gradients."""
     pull = objective.sample_weight[rows][:, None] * objective.output_gradients(rows)
-    common, mix = np.zeros((objective.n_params, 0)), np.zeros((len(rows), 0))
+    mix = np.zeros((len(rows), 0))
     if objective.weighting.balanced:
         ratios = objective.weighting.class_ratios(rows)
         pull = ratios[np.arange(len(rows)), objective.weighting.codes[rows]][:, None] * pull
-        common, mix = factor(objective.class_gradients())[0], 1.0 - ratios
-    effects = RowEffects(objective, factor, rows, pull, common, mix, largest=np.zeros(len(rows)))
+        mix = 1.0 - ratios
+    effects = RowEffects(objective, factor, rows, pull, factor(classes)[0], mix, largest=np.zeros(len(rows)))
     if method == "newton":
         effects.leverage = objective.leverage(factor, rows)
         _retained_curvature(effects, weighted.sample_weight[rows])

@@ -157,11 +157,8 @@ class FittedModel:
 
     def stationarity(self):
         """How far the estimator's own parameters are from a minimum."""
-
-        def measure():
-            return _stationarity(self.objective, Direct().factor(self.objective.curvature()))
-
-        return self._once("stationarity", measure)
+        # Without refining the "optimum" is the estimator's own parameters, and their factor is shared.
+        return self._once("stationarity", lambda: _stationarity(self.objective, self.true_factor(refine=False)))
 
 
 def _stationarity(objective, factor):
