@@ -12,7 +12,9 @@ from sklearn.base import clone, is_classifier
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils import Bunch, check_consistent_length
 
-from ._validation import check_count
+from ._validation import check_count, take_rows
+from .composite import final_step, with_final
+from .families import find_family
 
 __all__ = ["agreement", "cross_validated_losses", "sample_losses", "unlearning_effect"]
 
@@ -79,6 +81,9 @@ def _correlation(p, a):
 def sample_losses(estimator, X, y):
     """Loss of a fitted estimator on each row: log loss, or half the squared error.
 
+    A classifier without ``predict_proba``, as RidgeClassifier, has the squared error of its outputs from +1 for the
+    row's class and -1 for the others.
+
     Parameters
     ----------
     estimator : object
@@ -118,6 +123,10 @@ def sample_losses(estimator, X, y):
         raise ValueError(f"y holds {unseen.tolist()}, but the classifier was fitted on {classes.tolist()}.")
     outputs = np.asarray(estimator.decision_function(X), dtype=float)
     codes = np.searchsorted(classes, y)
+    if not hasattr(estimator, "predict_proba"):
+        signs = np.where(codes[:, None] == np.arange(len(classes)), 1.0, -1.0)
+        signs = signs[:, 1] if outputs.ndim == 1 else signs
+        return ((signs - outputs) ** 2 / 2).reshape(len(y), -1).sum(axis=1)
     if outputs.ndim == 1:
         return np.logaddexp(0.0, np.where(codes == 1, -outputs, outputs))
     return logsumexp(outputs, axis=1) - outputs[np.arange(len(codes)), codes]
@@ -230,20 +239,9 @@ def unlearning_effect(model, indices, X, y):
 
 def at_optimum(model):
     """A copy of ``model.estimator_`` that holds ``params_`` (not in ``__all__``)."""
-    estimator = copy.deepcopy(model.estimator_)
-    shape = np.shape(estimator.coef_)
-    size = int(np.prod(shape))
-    estimator.coef_ = model.params_[:size].reshape(shape)
-    if model.params_.size > size:
-        estimator.intercept_ = model.params_[size:].reshape(np.shape(estimator.intercept_))
-    return estimator
-
-
-def take_rows(X, rows):
-    """Rows of an array-like, sparse matrix or DataFrame, which stays one (not in ``__all__``)."""
-    if hasattr(X, "iloc"):
-        return X.iloc[rows]
-    return X.tocsr()[rows] if hasattr(X, "tocsr") else np.asarray(X)[rows]
+    final = copy.copy(final_step(model.estimator_))
+    find_family(final).write(final, model.params_)
+    return with_final(model.estimator_, final)
 
 
 def _finite(values, name):

@@ -69,7 +69,19 @@ class Objective(Protocol):
         """The same objective at other weights or parameters, sharing the data."""
 
     def take(self, kept):
-        """A copy that holds the kept rows only."""
+        """A copy that holds the kept rows only; its unknowns may be others, see :meth:`to_params`."""
+
+    def primal(self):
+        """The same objective with the estimator's parameters as its unknowns."""
+
+    def to_params(self, V):
+        """Unknowns (p, k) as parameters of the estimator (n_params, k)."""
+
+    def from_params(self, V):
+        """Parameters of the estimator (n_params, k) as unknowns (p, k)."""
+
+    def solve_params(self, factor, B):
+        """``H^-1 B`` in the estimator's parameters, (n_params, k)."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +97,20 @@ class Weighting:
     class_weight : ndarray of shape (K,) or None
         Fixed factors of the classes.
     balanced : bool
-        The factors follow the sample-weighted class counts instead, as a refit would recompute them.
+        The factors follow the class counts instead, as a refit would recompute them.
+    counts : ndarray of shape (n,), optional
+        What each row counts for there; by default its weight.
     """
 
     sample_weight: np.ndarray
     codes: np.ndarray | None = None
     class_weight: np.ndarray | None = None
     balanced: bool = False
+    counts: np.ndarray | None = None
+
+    @property
+    def _counts(self):
+        return self.sample_weight if self.counts is None else self.counts
 
     @property
     def n_classes(self):
@@ -104,12 +123,12 @@ class Weighting:
 
     def effective(self, removed=None):
         """Effective weights (n,), with the ``removed`` rows at 0 and balanced factors recomputed without them."""
-        weight = self.sample_weight
+        weight, counts = self.sample_weight, self._counts
         if removed is not None:
-            weight = weight.copy()
-            weight[removed] = 0.0
+            weight, counts = weight.copy(), counts.copy()
+            weight[removed] = counts[removed] = 0.0
         if self.balanced:
-            totals = self.class_totals(weight)
+            totals = self.class_totals(counts)
             with np.errstate(divide="ignore"):
                 factor = np.where(totals > 0, totals.sum() / (len(totals) * totals), 0.0)
             return weight * factor[self.codes]
@@ -122,8 +141,8 @@ class Weighting:
 
         A row that is its class's whole weight leaves that class at 0.
         """
-        totals = self.class_totals()
-        gone = self.sample_weight[rows]
+        totals = self.class_totals(self._counts)
+        gone = self._counts[rows]
         ratios = np.repeat(((totals.sum() - gone) / totals.sum())[:, None], len(totals), axis=1)
         own = self.codes[rows]
         left = totals[own] - gone
@@ -132,9 +151,9 @@ class Weighting:
         return ratios
 
     def without_typical(self, c):
-        """Effective weights (n,), every row still there, once a row of class c and of its mean weight has left."""
-        totals = self.class_totals()
-        gone = totals[c] / np.count_nonzero((self.codes == c) & (self.sample_weight > 0))
+        """Effective weights (n,), every row still there, once a row of class c and of its mean count has left."""
+        totals = self.class_totals(self._counts)
+        gone = totals[c] / np.count_nonzero((self.codes == c) & (self._counts > 0))
         left = totals - gone * (np.arange(len(totals)) == c)
         with np.errstate(divide="ignore"):
             factor = np.where(left > 1e-12 * totals, (totals.sum() - gone) / (len(totals) * left), 0.0)
@@ -142,4 +161,5 @@ class Weighting:
 
     def take(self, kept):
         codes = None if self.codes is None else self.codes[kept]
-        return replace(self, sample_weight=self.sample_weight[kept], codes=codes)
+        counts = None if self.counts is None else self.counts[kept]
+        return replace(self, sample_weight=self.sample_weight[kept], codes=codes, counts=counts)

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import linalg
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, RidgeClassifier, RidgeClassifierCV
 
 LONG = np.longdouble
+RIDGE_CLASSIFIERS = (RidgeClassifier, RidgeClassifierCV)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -37,16 +38,18 @@ def effective_weights(estimator, y, sample_weight=None, keep=None):
         return s
     if isinstance(class_weight, str):  # "balanced"
         labels, codes = np.unique(y, return_inverse=True)
-        counts = np.bincount(codes, weights=s)
-        return s * (s.sum() / (len(labels) * counts))[codes]
+        kept = np.ones(n) if keep is None else np.asarray(keep, dtype=float)
+        counts = np.bincount(codes, weights=kept if isinstance(estimator, RIDGE_CLASSIFIERS) else s)
+        return s * (counts.sum() / (len(labels) * counts))[codes]
     return s * np.array([class_weight.get(label, 1.0) for label in y])
 
 
 def penalties(estimator):
     """Coefficient and intercept penalties r; Ridge's coefficient penalty may be one per target."""
     if isinstance(estimator, LogisticRegression):
-        free = np.isinf(estimator.C) or getattr(estimator, "penalty", None) is None
-        r = 0.0 if free else 1.0 / estimator.C
+        C = np.ravel(estimator.C_ if isinstance(estimator, LogisticRegressionCV) else estimator.C)[0]
+        free = np.isinf(C) or getattr(estimator, "penalty", None) is None
+        r = 0.0 if free else 1.0 / C
         if estimator.solver == "liblinear":
             return r, r / estimator.intercept_scaling**2
         return r, 0.0
@@ -57,7 +60,7 @@ def penalties(estimator):
 
 def output_shape(estimator, y):
     """Number of free outputs q, one column of parameters each."""
-    if isinstance(estimator, LogisticRegression):
+    if hasattr(estimator, "class_weight"):
         n_classes = len(np.unique(y))
         return 1 if n_classes == 2 else n_classes
     return 1 if np.ndim(y) == 1 else np.shape(y)[1]
@@ -71,7 +74,7 @@ def retrain(estimator, X, y, sample_weight=None, keep=None, start=None, extended
 
     Parameters
     ----------
-    estimator : LinearRegression, Ridge, RidgeCV (fitted, for its alpha_) or LogisticRegression
+    estimator : of any family; a cross-validated one is fitted, for the alpha_ or C_ it chose
     start : flat parameters to start the Newton iterations from, or None for zeros
     extended : keep the extra digits of longdouble in the answer
 
@@ -170,7 +173,8 @@ def _least_squares(estimator, X, y, s):
     """Weighted ridge with a free intercept; minimum norm in w, after centring, where rank falls."""
     q = output_shape(estimator, y)
     used = s > 0
-    X, Y, s = X[used].astype(LONG), y[used].astype(LONG).reshape(-1, q), s[used].astype(LONG)
+    Y = plus_minus(y, q) if isinstance(estimator, RIDGE_CLASSIFIERS) else y.reshape(-1, q)
+    X, Y, s = X[used].astype(LONG), Y[used].astype(LONG), s[used].astype(LONG)
     x_mean, y_mean = np.zeros(X.shape[1], LONG), np.zeros(q, LONG)
     if estimator.fit_intercept:
         x_mean, y_mean = s @ X / s.sum(), s @ Y / s.sum()
@@ -179,6 +183,12 @@ def _least_squares(estimator, X, y, s):
     alphas = np.broadcast_to(np.asarray(penalties(estimator)[0], dtype=LONG), q)
     coef = np.array([_refined_lstsq(A, B[:, j], alphas[j]) for j in range(q)])
     return np.append(coef.ravel(), y_mean - coef @ x_mean) if estimator.fit_intercept else coef.ravel()
+
+
+def plus_minus(y, n_outputs):
+    """Labels as a ridge classifier's targets: +1 for the own class (the last of two), -1 for others, (n, n_outputs)."""
+    labels = np.unique(y)
+    return np.where(np.reshape(y, (-1, 1)) == labels[len(labels) - n_outputs :], 1.0, -1.0)
 
 
 def _refined_lstsq(A, b, alpha):

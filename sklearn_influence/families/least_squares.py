@@ -58,14 +58,12 @@ class LeastSquaresFamily(LinearFamily):
                 estimator.cv_results_ = estimator.cv_results_[kept]
 
     def remembers(self, estimator):
-        if isinstance(estimator, RidgeCV):
-            chosen = "alpha_ and best_score_ of RidgeCV (chosen with the removed rows)"
+        if hasattr(estimator, "best_score_"):
+            name = type(estimator).__name__
+            sentences = [f"alpha_ and best_score_ of {name} (chosen with the removed rows)"]
             if getattr(estimator, "cv_results_", None) is not None:
-                return [
-                    chosen,
-                    "cv_results_ of RidgeCV (the other rows' errors were made with the removed rows)",
-                ]
-            return [chosen]
+                sentences.append(f"cv_results_ of {name} (the other rows' errors were made with the removed rows)")
+            return sentences
         if isinstance(estimator, LinearRegression) and hasattr(estimator, "singular_"):
             return ["singular_ and rank_ of LinearRegression (computed with the removed rows)"]
         return []

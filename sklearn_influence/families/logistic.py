@@ -1,15 +1,11 @@
-"""LogisticRegression: ``sum s logloss + 1/(2 C) |w|**2``, binary or multinomial, every scikit-learn solver."""
-
-from numbers import Real
+"""LogisticRegression(CV): ``sum s logloss + 1/(2 C) |w|**2``, binary or multinomial, every scikit-learn solver."""
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.validation import column_or_1d
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 
 from ..losses import Logistic, Softmax
-from ..objective import Weighting
 from ..primal import PrimalObjective
+from .classes import check_class_weight, class_codes, class_weighting
 from .registry import LinearFamily
 
 
@@ -17,35 +13,23 @@ class LogisticFamily(LinearFamily):
     """Log loss with an L2 penalty or none.
 
     The intercept is free, except liblinear's, which is penalised: ``1/2 (b / intercept_scaling)**2 / C``.
-    "balanced" class weights are recomputed without the removed rows, as a refit would.
+    "balanced" class weights are recomputed without the removed rows, as a refit would. LogisticRegressionCV keeps the
+    ``C_`` it chose: influence and unlearning are about the final model, and :meth:`remembers` says so.
     """
 
-    estimators = (LogisticRegression,)
+    estimators = (LogisticRegression, LogisticRegressionCV)
 
     def check(self, estimator):
         _penalty(estimator)
-        if isinstance(estimator.class_weight, dict):
-            for label, weight in estimator.class_weight.items():
-                if not (isinstance(weight, Real) and 0 <= weight < np.inf):
-                    raise ValueError(
-                        f"class_weight must be finite numbers >= 0 (no NaN, no infinity), got {weight!r} for class "
-                        f"{label!r}."
-                    )
+        check_class_weight(estimator.class_weight)
+        if isinstance(estimator, LogisticRegressionCV) and not estimator.refit:
+            raise ValueError(
+                "LogisticRegressionCV(refit=False) is not supported: it averages the coefficients of its folds, which "
+                "minimise nothing. Set refit=True."
+            )
 
     def encode(self, estimator, y):
-        y = column_or_1d(y)
-        try:
-            known = np.isin(y, estimator.classes_)
-        except TypeError:  # labels that do not compare with one another, or with themselves
-            labels = set(estimator.classes_.tolist())
-            known = np.array([label in labels for label in y.tolist()], dtype=bool)
-        if not known.all():
-            unseen = list(dict.fromkeys(np.asarray(y)[~known].tolist()))[:3]
-            raise ValueError(
-                f"y holds labels that the model was not fitted on: {unseen}; it knows "
-                f"{estimator.classes_.tolist()[:10]}."
-            )
-        return np.searchsorted(estimator.classes_, y)
+        return class_codes(estimator, y)
 
     def read(self, estimator, X, y, sample_weight):
         codes = self.encode(estimator, y)
@@ -60,7 +44,7 @@ class LogisticFamily(LinearFamily):
             0.0 if free_intercept else 1.0 / (C * estimator.intercept_scaling**2),
         )
         loss = Logistic() if binary else Softmax()
-        weighting = _weighting(estimator, codes, sample_weight)
+        weighting = class_weighting(estimator, codes, sample_weight)
         totals = np.bincount(codes, weights=weighting.effective(), minlength=len(estimator.classes_))
         if not totals.all():
             label = estimator.classes_[np.flatnonzero(totals == 0)[0]]
@@ -70,36 +54,38 @@ class LogisticFamily(LinearFamily):
             )
         return PrimalObjective(X, codes, loss, weighting, penalty, self.params(estimator), estimator.fit_intercept)
 
+    def remembers(self, estimator):
+        if isinstance(estimator, LogisticRegressionCV):
+            return ["C_, scores_ and coefs_paths_ of LogisticRegressionCV (chosen and fitted with the removed rows)"]
+        return []
+
 
 def _inverse_strength(estimator):
     """C of the L2 penalty, infinite without one."""
-    return np.inf if _penalty(estimator) is None else float(estimator.C)
+    if _penalty(estimator) is None:
+        return np.inf
+    return float(np.ravel(estimator.C_)[0] if isinstance(estimator, LogisticRegressionCV) else estimator.C)
 
 
 def _penalty(estimator):
     """The penalty's name, None without one; ValueError for an L1 part.
 
     Reads both ways that scikit-learn has of naming a penalty: ``penalty`` (deprecated since 1.8), and ``l1_ratio`` with
-    ``C=inf``.
+    ``C=inf``; LogisticRegressionCV has ``l1_ratios``, of which each must be 0.
     """
-    penalty, l1_ratio = estimator.penalty, estimator.l1_ratio
+    name = "l1_ratios" if isinstance(estimator, LogisticRegressionCV) else "l1_ratio"
+    penalty, l1_ratio = estimator.penalty, getattr(estimator, name)
     named = penalty if penalty in ("l1", "l2", "elasticnet", None) else "by l1_ratio"
     if named is None:
         return None
-    has_l1 = named == "l1" or (named in ("elasticnet", "by l1_ratio") and l1_ratio not in (None, 0))
+    some_l1 = any(ratio not in (None, 0) for ratio in np.ravel(l1_ratio))
+    has_l1 = named == "l1" or (named in ("elasticnet", "by l1_ratio") and some_l1)
     if has_l1:
-        given = f"l1_ratio={l1_ratio!r}" if named == "by l1_ratio" else f"penalty={penalty!r}, l1_ratio={l1_ratio!r}"
+        given = f"{name}={l1_ratio!r}" if named == "by l1_ratio" else f"penalty={penalty!r}, {name}={l1_ratio!r}"
+        only_l2 = "l1_ratios=(0,)" if name == "l1_ratios" else "l1_ratio=0"
+        none = "Cs=(np.inf,)" if name == "l1_ratios" else "C=np.inf"
         raise ValueError(
-            f"LogisticRegression with an L1 penalty ({given}) is not supported: "
-            "its objective has no curvature where coefficients are 0. Use an L2 penalty (l1_ratio=0) or none "
-            "(C=np.inf)."
+            f"{type(estimator).__name__} with an L1 penalty ({given}) is not supported: "
+            f"its objective has no curvature where coefficients are 0. Use an L2 penalty ({only_l2}) or none ({none})."
         )
     return named
-
-
-def _weighting(estimator, codes, sample_weight):
-    class_weight = estimator.class_weight
-    if class_weight is None or class_weight == "balanced":
-        return Weighting(sample_weight, codes, balanced=class_weight == "balanced")
-    factors = compute_class_weight(class_weight, classes=estimator.classes_, y=estimator.classes_[codes])
-    return Weighting(sample_weight, codes, class_weight=factors)

@@ -2,7 +2,7 @@
 
 import pytest
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, Ridge, RidgeClassifier
+from sklearn.linear_model import ElasticNet, Lasso, LogisticRegression, LogisticRegressionCV, Ridge, RidgeClassifier
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeRegressor
 
@@ -12,12 +12,14 @@ from sklearn_influence import families, register_family
 def test_known_estimators():
     assert isinstance(families.find_family(Ridge()), families.LeastSquaresFamily)
     assert isinstance(families.find_family(LogisticRegression()), families.LogisticFamily)
+    assert families.find_family(LogisticRegressionCV()) is families.find_family(LogisticRegression())
+    assert isinstance(families.find_family(RidgeClassifier()), families.RidgeClassifierFamily)
     assert families.supported_names()[:2] == ["LinearRegression", "LogisticRegression"]
 
 
-@pytest.mark.parametrize("estimator", [SVC(), RidgeClassifier(), LogisticRegressionCV()], ids=str)
+@pytest.mark.parametrize("estimator", [SVC(), Lasso(), ElasticNet()], ids=str)
 def test_others_are_refused_with_what_there_is(estimator):
-    # A subclass of a supported class, such as LogisticRegressionCV, is no member: it may minimise something else.
+    # A subclass of a supported class, such as Lasso of ElasticNet, is no member: it may minimise something else.
     name = type(estimator).__name__
     with pytest.raises(TypeError, match=rf"{name} is not supported.*LinearRegression.*Ridge.*register_family"):
         families.find_family(estimator)
