@@ -117,6 +117,11 @@ class Hessian:
             block_of.append(seen[key])
         return matrices, block_of
 
+    def rank_bound(self, o):
+        """What the rank of an output's dense block cannot exceed: its rows with weight, and its penalised unknowns."""
+        rows = np.count_nonzero(self.weights[:, o % self.weights.shape[1]])
+        return rows + np.count_nonzero(self.penalty[o])
+
     def form(self, o, V):
         """V' H V (k, k) of one output's dense block, from the rows themselves, and how much of it is rounding (k,)."""
         form, noise = self.design.form(V, self.weights[:, o % self.weights.shape[1]], self.centre)

@@ -213,12 +213,13 @@ def row_effects(objective, factor, rows, method):
     -----
     Balanced class weights change with every removal, and with them all rows' weights. Their change is in the step's
     gradient exactly, and in its curvature by one more factorisation a class, taken at the class's mean sample weight
-    (exact for equal ones); where every class has over 10,000 rows the curvature keeps the old weights.
+    (exact for equal ones); where every class has over 10,000 rows the curvature of a log loss keeps the old weights.
     Cost of "newton": the leverages, one triangular product of the rows.
     """
     weighting = objective.weighting
     classes = objective.class_gradients() if weighting.balanced else np.zeros((objective.n_params, 0))
-    if not weighting.balanced or method == "first_order" or np.bincount(weighting.codes).min() > _LARGE_CLASS:
+    large = weighting.balanced and np.bincount(weighting.codes).min() > _LARGE_CLASS and not objective.loss.quadratic
+    if not weighting.balanced or method == "first_order" or large:
         return _row_effects(objective, factor, rows, method, classes, objective)
     parts = []
     for c in np.unique(weighting.codes[rows]):
@@ -281,10 +282,44 @@ def _retained_curvature(effects, s):
         system[singular] = np.eye(A.shape[1])
         extra = np.linalg.solve(system, shift[:, :, None])[:, :, 0]
     effects.pull = effects.pull + extra
+    if singular.any() and _interpolates(effects):
+        columns = np.flatnonzero(singular)
+        effects.pull[columns] = _pull_of_interpolation(effects, columns)
+        return
     for column in np.flatnonzero(singular):
         effects.pull[column] = 0.0
         effects.mix[column : column + 1] = 0.0
         effects.direct[int(column)] = retained_step(objective, effects.factor, rows[column : column + 1], direct=True)
+
+
+def _interpolates(effects):
+    """Whether least squares of smallest norm fits every row exactly, as with more columns than rows.
+
+    Without one of them the others are still fitted exactly, along one more flat direction.
+    """
+    objective, factor = effects.objective, effects.factor
+    if not objective.loss.quadratic or objective.penalty.any() or factor.solver.damping:
+        return False
+    used = np.count_nonzero(objective.sample_weight > 0)
+    if any(block.size - block.nullity != used for block in factor.blocks):
+        return False
+    off = objective.params - factor.minimum_norm(objective.params)
+    return bool(np.linalg.norm(off) <= 1e-9 * np.linalg.norm(objective.params))
+
+
+def _pull_of_interpolation(effects, columns):
+    """Pulls (k, q) that take each row's own direction ``v = H^-1 J'`` out of the coefficients: the smallest norm left.
+
+    With v off the intercept, ``w - v (v'w) / (v'v)``: v moves the row's own output alone, and is flat without it.
+    """
+    objective, q, d = effects.objective, effects.objective.n_outputs, effects.objective.design.n_features
+    coef = objective.params[: q * d].reshape(q, d)
+    pull = np.empty((len(columns), q))
+    for part in blocks(len(columns), block_size(24 * objective.n_params)):
+        rows = objective.design.take(effects.rows[columns[part]])
+        V = effects.factor(objective.pullback(np.ones((rows.n_rows, q)), rows))[0][: q * d].reshape(q, d, -1)
+        pull[part] = -(np.einsum("qdk,qd->qk", V, coef) / np.einsum("qdk,qdk->qk", V, V)).T
+    return pull
 
 
 def apply(M, v):

@@ -12,8 +12,8 @@ from .effects import row_blocks
 
 def params_change(effects, out, verbose=0):
     """Parameter changes, one row of ``out`` (k, p) each."""
-    for part in progress(row_blocks(effects), verbose, "influence on parameters"):
-        out[part] = effects.params(part).T
+    for part in progress(row_blocks(effects, out.shape[1]), verbose, "influence on parameters"):
+        out[part] = effects.objective.to_params(effects.params(part)).T
     return out
 
 

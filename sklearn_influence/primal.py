@@ -34,6 +34,8 @@ class PrimalObjective:
     fit_intercept : bool
     """
 
+    outside = 0.0  # no parameters are out of reach, see DualObjective
+
     def __init__(self, X, y, loss, weighting, penalty, params, fit_intercept):
         self.design = Design(X, fit_intercept)
         self.y = y
@@ -81,8 +83,19 @@ class PrimalObjective:
         return other
 
     def read_rows(self, X):
-        """Rows of features as the X of the other words."""
         return Design(X, self.fit_intercept)
+
+    def primal(self):
+        return self
+
+    def to_params(self, V):
+        return V
+
+    def from_params(self, V):
+        return V
+
+    def solve_params(self, factor, B):
+        return factor(B)[0]
 
     def _rows(self, rows):
         return self.design if rows is None else self.design.take(rows)

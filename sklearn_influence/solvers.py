@@ -100,8 +100,13 @@ class DirectFactor:
             )
         self.blocks = []
         for b, matrix in enumerate(matrices):
-            form = None if curvature.coupled else partial(curvature.form, self.block_of.index(b))
-            self.blocks.append(_BlockFactor(matrix, curvature.normed, form))
+            if curvature.coupled:
+                self.blocks.append(_BlockFactor(matrix, curvature.normed))
+                continue
+            o = self.block_of.index(b)
+            self.blocks.append(
+                _BlockFactor(matrix, curvature.normed, partial(curvature.form, o), curvature.rank_bound(o))
+            )
         self.nullity = sum(self.blocks[b].nullity for b in self.block_of)
         self.rcond = min(block.rcond for block in self.blocks)
         if self.nullity:
@@ -148,8 +153,9 @@ class _BlockFactor:
     (outputs that mix, which have a penalty or a known gauge) the floor of float64 does.
     """
 
-    def __init__(self, A, normed, form=None):
+    def __init__(self, A, normed, form=None, rank_bound=None):
         self.size = len(A)
+        self._rank_bound = self.size if rank_bound is None else rank_bound
         diagonal = np.diagonal(A)
         self.scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
         S = A * self.scale[:, None] * self.scale
@@ -173,6 +179,8 @@ class _BlockFactor:
             noise = 10 * (turn**2).T @ noise + (8 * np.finfo(float).eps) ** 2 / _SMALL * values[-1]
             kept = np.concatenate([lowest > noise, values[~small] > 0])
             values = np.concatenate([lowest, values[~small]])
+        # Where there are more unknowns than rows, no rounding makes up for the rows that are not there.
+        kept[np.argsort(values)[: max(self.size - self._rank_bound, 0)]] = False
         self.nullity = int((~kept).sum())
         root = self.scale[:, None] * vectors[:, kept] / np.sqrt(values[kept])
         self.rcond = float(values[kept].min() / values.max()) if kept.any() else 0.0

@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
+from ..dual import DualObjective, spans
+
 _FAMILIES = {}
 
 # Names of estimators that are told the way out instead of "write a family".
@@ -48,13 +50,41 @@ class Family(ABC):
     def as_written(self, estimator, params):
         """``params`` after the rounding of the attributes' dtype, in float64."""
 
+    def reshape(self, estimator, n_features):
+        """Make the fitted attributes fit other columns, at any parameters; ValueError where that cannot be."""
+        raise ValueError(f"{type(self).__name__} cannot refit what stands before its estimators.")
+
     def remembers(self, estimator):
         """What of the fitted estimator still depends on rows removed since: a list of sentences."""
         return []
 
+    def choose(self, objective, representation):
+        """The representation, "primal" or "dual", that a parameter's value means here; ValueError where it cannot."""
+        if representation == "dual":
+            raise ValueError(f"representation='dual' is not available from {type(self).__name__}; use 'primal'.")
+        return "primal"
+
+    def represent(self, objective, representation):
+        """The objective as read, in a representation that :meth:`choose` named."""
+        return objective
+
 
 class LinearFamily(Family):
     """Estimators with ``coef_`` and ``intercept_``: what least squares and logistic models share."""
+
+    def choose(self, objective, representation):
+        fewer = objective.n_rows < objective.design.n_features
+        if representation == "primal" or (representation == "auto" and not (fewer and spans(objective))):
+            return "primal"
+        if not spans(objective):
+            raise ValueError(
+                "representation='dual' needs one penalty for all coefficients of an output, and at least one column; "
+                "use representation='primal'."
+            )
+        return "dual"
+
+    def represent(self, objective, representation):
+        return DualObjective(objective) if representation == "dual" else objective
 
     def penalty(self, coef_penalty, n_outputs, n_features, fit_intercept, intercept_penalty=0.0):
         """(q, width) second derivatives of the penalty, from one number, or one for each output."""
@@ -70,6 +100,12 @@ class LinearFamily(Family):
         if estimator.fit_intercept:
             parts.append(np.ravel(estimator.intercept_))
         return np.concatenate(parts).astype(np.float64)
+
+    def reshape(self, estimator, n_features):
+        """Coefficients of 0 where the estimator gets other columns than it had: a place to start from."""
+        coef = estimator.coef_
+        if coef.shape[-1] != n_features:
+            estimator.coef_ = np.zeros((*coef.shape[:-1], n_features), dtype=coef.dtype)
 
     def write(self, estimator, params, kept=None):
         coef = estimator.coef_
@@ -142,16 +178,6 @@ def find_family(estimator):
         text += (
             "Trees have no curvature to invert: fit a linear model to the same rows, or to the tree model's "
             "predictions, as a surrogate and ask for its influences."
-        )
-    elif hasattr(estimator, "steps"):
-        text += (
-            "Make InfluenceEstimator the last step of the pipeline, around the model: "
-            "make_pipeline(StandardScaler(), InfluenceEstimator(LogisticRegression()))."
-        )
-    elif hasattr(estimator, "param_grid") or hasattr(estimator, "param_distributions"):
-        text += (
-            "Search over the wrapper, GridSearchCV(InfluenceEstimator(model), {'estimator__C': ...}), or wrap the "
-            "model with the chosen parameters."
         )
     else:
         text += "To add another, see sklearn_influence.register_family."

@@ -1,0 +1,144 @@
+r"""Models with more columns than rows, in as many unknowns as there are rows.
+
+The coefficients of a model with the penalty ``r/2 |w|**2`` lie in the span of its rows, ``w = X' alpha``. In
+orthonormal coordinates t of that span, ``w = B t``, the rows are ``z_i = B' x_i``, the penalty is ``r/2 |t|**2``, and
+distances are what they were: the objective is one over n columns instead of d, and everything that holds for one holds
+for it. The coordinates are the rows' principal directions, so that they stay accurate where forming the Gram matrix of
+the rows would square their condition.
+"""
+
+import numpy as np
+from scipy import linalg
+
+from . import _backend
+from ._backend import check_memory
+from ._design import Design
+from .curvature import to_outputs, to_vector
+from .primal import PrimalObjective
+
+_EPS = np.finfo(float).eps
+
+
+class RowSpan:
+    """Orthonormal coordinates of the span of some rows.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n, d)
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n, r)
+        The rows in these coordinates; r is their rank.
+
+    Notes
+    -----
+    Dense rows: a singular value decomposition, which keeps the basis (d, r). Sparse rows: the eigenvectors of the Gram
+    matrix ``X X'`` (n, n), since the basis would fill d columns; singular values below about 1e-7 of the largest are
+    then rounding, and count as 0. Cost: n**2 d (sparse: the rows' common entries) and about 10 n**3 operations.
+    """
+
+    def __init__(self, X):
+        n, d = X.shape
+        check_memory(
+            8 * (3 * n * n + (2 * n * d if isinstance(X, np.ndarray) else 0)),
+            f"The dual representation of {n:,} rows and {d:,} columns",
+            "Use representation='primal', or fewer rows.",
+        )
+        if isinstance(X, np.ndarray):
+            U, s, Vt = linalg.svd(X.astype(np.float64, copy=False), full_matrices=False, check_finite=False)
+            kept = s > max(n, d) * _EPS * s.max(initial=0.0)
+            self.rows, self._basis, self._sparse = U[:, kept] * s[kept], np.ascontiguousarray(Vt[kept].T), None
+            return
+        K = np.asarray((X @ X.T).todense(), dtype=np.float64)
+        values, vectors = _backend.eigh(K)
+        kept = values > n * _EPS * max(values[-1], 0.0)
+        roots = np.sqrt(values[kept])
+        self.rows, self._basis, self._sparse = vectors[:, kept] * roots, vectors[:, kept] / roots, X
+
+    def to_features(self, T):
+        """Vectors (r, k) of the coordinates as vectors (d, k) of the columns."""
+        T = self._basis @ T
+        return T if self._sparse is None else self._sparse.T @ T
+
+    def from_features(self, W):
+        """Coordinates (r, k) of vectors (d, k), whose part off the span is left out."""
+        return self._basis.T @ (W if self._sparse is None else self._sparse @ W)
+
+    def coordinates(self, X):
+        """Other rows (m, d) in these coordinates, (m, r), without what of them no coefficient can see."""
+        if self._sparse is None:
+            return np.asarray(X @ self._basis, dtype=np.float64)
+        products = X @ self._sparse.T
+        products = products.toarray() if hasattr(products, "toarray") else np.asarray(products)
+        return products @ self._basis
+
+
+class DualObjective(PrimalObjective):
+    """An objective of :class:`PrimalObjective` over the span of its rows: r + 1 unknowns an output instead of d + 1.
+
+    Parameters
+    ----------
+    primal : PrimalObjective
+        Its coefficients have one penalty for each output (:func:`spans`).
+
+    Attributes
+    ----------
+    outside : float
+        Norm of the part of the given coefficients that is off the span. No minimiser with a penalty has one, and least
+        squares of smallest norm has none.
+    """
+
+    def __init__(self, primal):
+        span, d = RowSpan(primal.design.X), primal.design.n_features
+        rank = span.rows.shape[1]
+        penalty = np.hstack([np.repeat(primal.penalty[:, :1], rank, axis=1), primal.penalty[:, d:]])
+        super().__init__(
+            span.rows, primal.y, primal.loss, primal.weighting, penalty, primal.params, primal.fit_intercept
+        )
+        self.span, self._primal = span, primal
+        self.params = self.from_params(primal.params[:, None])[:, 0]
+        self.outside = self._distance_from_span(primal.params)
+
+    def take(self, kept):
+        return DualObjective(self.primal().take(kept))
+
+    def primal(self):
+        return self._primal.with_(params=self.to_params(self.params[:, None])[:, 0])
+
+    def _distance_from_span(self, params):
+        inside = self.to_params(self.from_params(params[:, None]))[:, 0]
+        return float(np.linalg.norm(params - inside))
+
+    def read_rows(self, X):
+        n_bytes = 8 * X.shape[0] * self.design.n_features
+        check_memory(n_bytes, f"Products of {X.shape[0]:,} test rows with the training rows", "Ask for fewer rows.")
+        return Design(self.span.coordinates(X), self.fit_intercept)
+
+    def to_params(self, V):
+        return self._by_output(V, self.span.to_features)
+
+    def from_params(self, V):
+        return self._by_output(V, self.span.from_features)
+
+    def _by_output(self, V, turn):
+        """(p, k) with the coefficients of each output turned, and the intercepts as they are."""
+        q, intercept = self.n_outputs, self.fit_intercept
+        theta = to_outputs(V, q, intercept)
+        d = theta.shape[1] - intercept
+        return to_vector(np.stack([np.vstack([turn(block[:d]), block[d:]]) for block in theta]), intercept)
+
+    def solve_params(self, factor, B):
+        inside = self.from_params(B)
+        solved = self.to_params(factor(inside)[0])
+        off = to_outputs(B - self.to_params(inside), self.n_outputs, self.fit_intercept)
+        strength = self.penalty[:, :1, None]
+        # Off the rows' span the curvature is the penalty alone, and flat without one.
+        off = np.divide(off, strength, out=np.zeros_like(off), where=strength > 0)
+        return solved + to_vector(off, self.fit_intercept)
+
+
+def spans(objective):
+    """Whether an objective's optimum lies in the span of its rows: each output has one penalty for its coefficients."""
+    coef = objective.penalty[:, : objective.design.n_features]
+    return bool(coef.shape[1]) and bool((coef == coef[:, :1]).all())

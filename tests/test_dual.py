@@ -1,0 +1,210 @@
+"""The dual representation: the same objective in as many unknowns as there are rows."""
+
+import cases
+import numpy as np
+import pytest
+import retraining
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
+
+from sklearn_influence import InfluenceEstimator, dual, families, solvers
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*leverage.*", "ignore:.*singular.*")
+
+WIDE = cases.tiny_regression(n_samples=25, n_features=70)
+WIDE_TARGETS = cases.tiny_regression(n_samples=25, n_features=70, n_targets=2)
+WIDE_CLASSES = cases.tiny_classification(n_samples=30, n_features=60)
+WIDE_THREE = cases.tiny_classification(n_samples=30, n_features=60, n_classes=3)
+TIGHT = dict(solver="newton-cholesky", tol=1e-12, max_iter=1000)
+
+
+def test_coordinates_are_those_of_the_rows():
+    for X in (WIDE.X, WIDE.X[:, :4], sparse.csr_matrix(WIDE.X), WIDE.X.astype(np.float32)):
+        span = dual.RowSpan(X)
+        dense = np.asarray(X.todense() if sparse.issparse(X) else X, dtype=float)
+        assert span.rows.shape == (25, min(25, X.shape[1]))
+        np.testing.assert_allclose(span.rows @ span.rows.T, dense @ dense.T, rtol=1e-9, atol=1e-9)
+        basis = span.to_features(np.eye(span.rows.shape[1]))
+        np.testing.assert_allclose(basis.T @ basis, np.eye(len(basis.T)), atol=1e-9)
+        np.testing.assert_allclose(span.from_features(dense.T).T, span.rows, atol=1e-9)
+        np.testing.assert_allclose(span.coordinates(X), span.rows, atol=1e-9)
+        assert span.rows.dtype == np.float64
+
+
+def test_repeated_rows_lower_the_rank():
+    X = WIDE.X[[0, 1, 1, 2, 2]]
+    for rows in (X, sparse.csr_matrix(X)):
+        assert dual.RowSpan(rows).rows.shape == (5, 3)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix], ids=["dense", "sparse"])
+@pytest.mark.parametrize("case", [WIDE, WIDE_TARGETS], ids=repr)
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        Ridge(alpha=0.5),
+        Ridge(alpha=1e-6),
+        Ridge(alpha=0.5, fit_intercept=False),
+        LinearRegression(),
+        LinearRegression(fit_intercept=False),
+    ],
+    ids=str,
+)
+def test_squares_equal_refits(estimator, case, container):
+    """Least squares too: without a row, scikit-learn's answer of smallest norm is another one."""
+    model = InfluenceEstimator(estimator).fit(container(case.X), case.y)
+    before = retraining.retrain(estimator, case.X, case.y)
+    assert model._options().representation == "dual"
+    np.testing.assert_allclose(model.params_, before, atol=1e-9)
+    exact = retraining.loo_params(estimator, case.X, case.y) - before
+    effect = model.influence_on_params()
+    assert np.linalg.norm(effect - exact) <= 1e-9 * np.linalg.norm(exact)
+    one = model.influence_on_params([3])
+    np.testing.assert_allclose(one, effect[[3]], atol=1e-10)
+    rows = [1, 4, 20]
+    groups = np.isin(np.arange(25), rows)
+    group = retraining.retrain(estimator, case.X, case.y, keep=~groups) - before
+    np.testing.assert_allclose(model.influence_on_params(groups=groups)[1], group, atol=1e-9)
+    q = retraining.output_shape(estimator, case.y)
+    change = retraining.outputs(before + exact[3], case.X_test, q) - retraining.outputs(before, case.X_test, q)
+    np.testing.assert_allclose(model.influence_on_output(container(case.X_test), [3])[:, 0], change, atol=1e-9)
+    own = retraining.outputs(before + exact[3], case.X[3:4], q) - retraining.outputs(before, case.X[3:4], q)
+    np.testing.assert_allclose(model.self_influence([3], on="output")[0], own[0], atol=1e-9)
+    model.unlearn(rows)
+    np.testing.assert_allclose(model.params_, before + group, atol=1e-9)
+    assert np.linalg.norm(model.params_ - before - group) <= model.certificate_.param_bound
+
+
+@pytest.mark.parametrize("case", [WIDE_CLASSES, WIDE_THREE], ids=repr)
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LogisticRegression(**TIGHT),
+        LogisticRegression(class_weight="balanced", C=0.1, **TIGHT),
+        LogisticRegression(fit_intercept=False, **TIGHT),
+        RidgeClassifier(class_weight="balanced"),
+    ],
+    ids=str,
+)
+def test_both_representations_give_the_same(estimator, case):
+    """Every question of the contract, before and after an edit, for all rows and some."""
+    asked = [InfluenceEstimator(estimator, representation=name).fit(case.X, case.y) for name in ("primal", "auto")]
+    assert [model._options().representation for model in asked] == ["primal", "dual"]
+    B = np.random.default_rng(0).standard_normal((len(asked[0].params_), 2))
+    B -= 0 if len(asked[0].classes_) == 2 else _gauge(B, estimator, case)
+    questions = [
+        lambda m: m.params_,
+        lambda m: m.influence_on_params(),
+        lambda m: m.influence_on_params([2, 7]),
+        lambda m: m.influence_on_params(groups=np.arange(30) // 6),
+        lambda m: m.influence_on_output(case.X_test),
+        lambda m: m.influence_on_loss(case.X_test, case.y_test),
+        lambda m: m.influence_on_loss(case.X_test, case.y_test, aggregate="mean"),
+        lambda m: m.influence_on_loss(aggregate="mean"),
+        lambda m: m.self_influence(),
+        lambda m: m.leverages(),
+        lambda m: m.top_influences(case.X_test, case.y_test, k=3).influences,
+        lambda m: m.curvature_solve(B),
+        lambda m: m.set_params(method="first_order").influence_on_loss(case.X_test, case.y_test),
+    ]
+    for _ in range(2):
+        for ask in questions:
+            first, second = (ask(model) for model in asked)
+            np.testing.assert_allclose(second, first, rtol=0, atol=1e-9 * max(np.abs(first).max(), 1e-3))
+        for model in asked:
+            model.set_params(method="newton").unlearn([2, 11]) if 2 in model.sample_indices_ else None
+        questions = [ask for i, ask in enumerate(questions) if i not in (2, 9)]
+    bounds = [model.certificate_.param_bound for model in asked]
+    assert np.linalg.norm(asked[0].params_ - asked[1].params_) <= sum(bounds)
+    assert bounds[1] < 100 * bounds[0] + 1e-9
+    edited = asked[1].params_
+    asked[1].set_params(representation="primal")  # takes effect at once, after an edit too
+    np.testing.assert_array_equal(asked[1].params_, edited)
+    np.testing.assert_allclose(
+        asked[1].influence_on_params(), asked[0].influence_on_params(), rtol=0, atol=1e-9 * np.abs(edited).max()
+    )
+
+
+def _gauge(B, estimator, case):
+    """The common shift of the intercepts, which softmax does not see and each solver leaves where it likes."""
+    out = np.zeros_like(B)
+    if estimator.fit_intercept and isinstance(estimator, LogisticRegression):
+        out[-3:] = B[-3:].mean(axis=0)
+    return out
+
+
+def test_auto_takes_fewer_unknowns():
+    def chosen(estimator, X, y, **options):
+        return InfluenceEstimator(estimator, **options).fit(X, y)._options().representation
+
+    assert chosen(Ridge(), WIDE.X, WIDE.y) == "dual"
+    assert chosen(Ridge(), WIDE.X[:, :24], WIDE.y) == "primal"
+    assert chosen(Ridge(), WIDE.X, WIDE.y, representation="primal") == "primal"
+    assert chosen(Ridge(), WIDE.X[:, :4], WIDE.y, representation="dual") == "dual"
+    # Damping is relative to each parameter's curvature.
+    assert chosen(Ridge(), WIDE.X, WIDE.y, solver=solvers.Direct(damping=0.1)) == "primal"
+
+
+def test_columns_far_from_zero():
+    case = cases.uncentred(WIDE)
+    exact = retraining.loo_params(Ridge(), case.X, case.y, rows=range(5)) - retraining.retrain(Ridge(), case.X, case.y)
+    effect = InfluenceEstimator(Ridge()).fit(case.X, case.y).influence_on_params(range(5))
+    assert np.linalg.norm((effect - exact)[:, :-1]) <= 1e-8 * np.linalg.norm(exact[:, :-1])
+
+
+def test_coefficients_that_no_rows_explain():
+    """A model fitted on other rows: refused without refinement, and far from stationary."""
+    model = InfluenceEstimator(Ridge(), refine=False).fit(WIDE.X, WIDE.y)
+    objective = model._objective
+    other = clone(Ridge()).fit(cases.tiny_regression(25, 70, seed=5).X, WIDE.y)
+    moved = families.LeastSquaresFamily().read(other, WIDE.X, WIDE.y, np.ones(25))
+    assert dual.DualObjective(objective).outside < 1e-10 < dual.DualObjective(moved).outside
+    model._fitted.objective = moved
+    with pytest.raises(ValueError, match=r"dual representation cannot hold.*refine=True.*'primal'"):
+        model.influence_on_params([0])
+    relative = model.stationarity_.relative
+    assert relative > 1
+    np.testing.assert_allclose(model.set_params(representation="primal").stationarity_.relative, relative, rtol=1e-6)
+
+
+def test_nothing_of_a_removed_row_is_kept_in_the_span():
+    X = WIDE.X.copy()
+    X[5] = 100.0 + np.arange(70)
+    model = InfluenceEstimator(Ridge()).fit(X, WIDE.y)
+    model.influence_on_params()
+    model.unlearn([5])
+    kept = model._fitted.start("dual").span
+    assert kept.rows.shape[0] == 24
+    seen = kept.to_features(kept.from_features(X[5:6].T))  # what of the row the span can still see
+    rest = np.linalg.lstsq(np.delete(X, 5, 0).T, X[5], rcond=None)[0] @ np.delete(X, 5, 0)
+    np.testing.assert_allclose(seen[:, 0], rest, atol=1e-8)
+
+
+def test_single_precision_rows_and_what_is_written():
+    X = WIDE_CLASSES.X.astype(np.float32)
+    model = InfluenceEstimator(LogisticRegression(**TIGHT)).fit(X, WIDE_CLASSES.y)
+    assert model._options().representation == "dual" and model.estimator_.coef_.dtype == np.float32
+    exact = InfluenceEstimator(LogisticRegression(**TIGHT)).fit(X.astype(float)[3:], WIDE_CLASSES.y[3:]).params_
+    model.unlearn([0, 1, 2])
+    distance = np.linalg.norm(model.params_ - exact)
+    assert 1e-10 < distance <= model.certificate_.param_bound < 1e-5
+    np.testing.assert_array_equal(model.params_[:-1], model.estimator_.coef_.ravel())
+
+
+def test_text_sized_columns_are_never_filled():
+    import tracemalloc
+
+    rng = np.random.default_rng(0)
+    X = sparse.random(400, 25_000, density=0.002, format="csr", random_state=0)
+    y = rng.integers(0, 2, 400)
+    tracemalloc.start()
+    model = InfluenceEstimator(LogisticRegression()).fit(X, y)
+    model.influence_on_loss(X[:50], y[:50], aggregate="mean")
+    model.unlearn([3])
+    peak = tracemalloc.get_traced_memory()[1] / 2**20
+    tracemalloc.stop()
+    assert peak < 40  # the filled rows alone are 76 MB, the curvature of the parameters 4.7 GB
+    keep = np.arange(400) != 3
+    refit = LogisticRegression(**TIGHT).set_params(solver="lbfgs").fit(X[keep], y[keep])
+    np.testing.assert_allclose(model.decision_function(X), refit.decision_function(X), atol=1e-5)
