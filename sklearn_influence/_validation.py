@@ -5,7 +5,7 @@ from numbers import Integral, Real
 import numpy as np
 
 METHODS = ("newton", "first_order")
-REPRESENTATIONS = ("auto", "primal")
+REPRESENTATIONS = ("auto", "primal", "dual")
 
 
 def check_choice(name, value, choices):
@@ -58,6 +58,27 @@ def check_weights(sample_weight, n, what="sample_weight"):
     if not weights.any():
         raise ValueError(f"{what} must not be zero for every row.")
     return weights
+
+
+def count_rows(X):
+    """Rows of an array-like, frame or sparse matrix; None for what has none."""
+    shape = getattr(X, "shape", None)
+    if shape is None and hasattr(X, "__array__"):
+        shape = np.asarray(X).shape
+    if shape is not None:
+        return shape[0] if len(shape) else None
+    return len(X) if hasattr(X, "__len__") and not isinstance(X, (str, bytes, dict)) else None
+
+
+def take_rows(X, rows):
+    """Rows (integers) of an array-like, sparse matrix or DataFrame, which stays what it is."""
+    if hasattr(X, "iloc"):
+        return X.iloc[rows]
+    if hasattr(X, "tocsr"):
+        return X.tocsr()[rows]
+    if hasattr(X, "shape"):  # NumPy, polars
+        return X[rows]
+    return [X[i] for i in rows]
 
 
 def as_numbers(values, what):

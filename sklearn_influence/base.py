@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 from sklearn.utils import Bunch
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from . import influence, ranking
 from ._backend import check_memory
@@ -109,10 +109,8 @@ class InfluenceMixin(UnlearningMixin):
 
     def _test_rows(self, X):
         """Test features as the objective takes them; None means the training rows."""
-        if X is None:
-            return self._objective.design
-        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32])
-        return self._objective.read_rows(X)
+        objective = self._fitted.start(self._options().representation)
+        return objective.design if X is None else objective.read_rows(self._features(X))
 
     def _test_targets(self, X, y, n):
         if y is None:
@@ -121,7 +119,7 @@ class InfluenceMixin(UnlearningMixin):
             return self._objective.y
         if X is None:
             raise ValueError("X is needed with y; leave out both to use the training rows.")
-        y = self._fitted.family.encode(self.estimator_, y)
+        y = self._fitted.family.encode(self._final_step, y)
         if len(y) != n:
             raise ValueError(f"X and y must have the same number of rows, got {n} and {len(y)}.")
         return y
@@ -136,7 +134,7 @@ class InfluenceMixin(UnlearningMixin):
         needed = loss.needs(y, n_outputs)
         if needed:
             raise ValueError(
-                f"loss={type(loss).__name__}() needs {needed}; {type(self.estimator_).__name__} was fitted with "
+                f"loss={type(loss).__name__}() needs {needed}; {type(self._final_step).__name__} was fitted with "
                 f"{n_outputs} output(s). Pass a loss that fits, or none."
             )
         return loss
@@ -227,16 +225,16 @@ class InfluenceMixin(UnlearningMixin):
         check_is_fitted(self)
         loss = self._objective.loss
         check_choice("response_method", response_method, ("raw", "predict_proba", "predict"))
-        classifier = hasattr(loss, "proba")
+        classifier = hasattr(self._final_step, "classes_")
         if response_method == "predict" and classifier:
             raise ValueError(
                 "response_method='predict' is for regressors: a predicted label does not change by degrees. "
                 "Use 'raw' or 'predict_proba'."
             )
-        if response_method == "predict_proba" and not classifier:
+        if response_method == "predict_proba" and not hasattr(loss, "proba"):
             raise ValueError(
-                f"response_method='predict_proba' needs a classifier; {type(self.estimator_).__name__} has 'raw' "
-                "or 'predict'."
+                f"response_method='predict_proba' needs a classifier with probabilities; "
+                f"{type(self._final_step).__name__} has " + ("'raw'." if classifier else "'raw' or 'predict'.")
             )
         rows = self._test_rows(X)
         probabilities = response_method == "predict_proba"

@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import LinAlgWarning
@@ -27,6 +27,8 @@ from .solvers import Direct, get_solver, newton_step
 
 _REFINE_TOL = 1e-10
 _REFINE_STEPS = 100
+# Relative size of a part of the coefficients outside the rows' span that is more than rounding.
+_OFF_SPAN = 1e-8
 
 
 @dataclass(frozen=True)
@@ -49,23 +51,37 @@ class FittedModel:
     ----------
     family : Family
     objective : Objective
-        At the estimator's own parameters.
-    factor : callable, optional
-        Its factored curvature where the objective is known to be an optimum, as after an edit.
-    settled : bool
-        Whether that edit converged; otherwise influences warn as those of an unrefined model do.
+        At the estimator's own parameters, which are its unknowns.
+    frozen : bool
+        The estimator was fitted elsewhere: influences warn where these rows do not explain its parameters.
     """
 
-    def __init__(self, family, objective, factor=None, *, settled=True):
+    def __init__(self, family, objective, *, frozen=False):
         self.family = family
         self.objective = objective
-        self.settled = settled
-        self.edited = factor is not None
-        self._cache = {("optimum", refine): (objective, factor) for refine in (True, False) if self.edited}
+        self.frozen = frozen
+        self.edited, self.settled = False, True
+        self._cache = {}
         self._lock = threading.RLock()
 
+    @classmethod
+    def after_edit(cls, family, objective, factor, params, *, settled):
+        """What an edit leaves: the objective at its new optimum, in any representation, and its factored curvature.
+
+        ``params`` are what the estimator holds. ``settled`` says whether the edit converged; otherwise influences warn
+        as those of an unrefined model do.
+        """
+        primal = objective.primal()
+        representation = "primal" if primal is objective else "dual"
+        new = cls(family, primal if primal is objective else primal.with_(params=params))
+        new.edited, new.settled = True, settled
+        new._cache[("start", representation)] = objective
+        for refine in (True, False):
+            new._cache[("optimum", refine, representation)] = (objective, factor)
+        return new
+
     def __getstate__(self):
-        return {name: getattr(self, name) for name in ("family", "objective", "edited", "settled")}
+        return {name: getattr(self, name) for name in ("family", "objective", "frozen", "edited", "settled")}
 
     def __setstate__(self, state):
         self.__dict__.update(state, _cache={}, _lock=threading.RLock())
@@ -83,13 +99,34 @@ class FittedModel:
                 self._cache[key] = make()
             return self._cache[key]
 
-    def optimum(self, refine):
-        """The objective that influences are taken at, and its true factored curvature or None."""
-        return self._once(("optimum", refine), lambda: self._find_optimum(refine))
+    def resolved(self, options):
+        """The options with the representation, "primal" or "dual", that they mean here."""
+        chosen = self.family.choose(self.objective, options.representation)
+        if chosen == "dual" and options.solver.damping:
+            if options.representation == "dual":
+                raise ValueError(
+                    f"solver={options.solver!r} and representation='dual' do not go together: damping is relative to "
+                    "the curvature of each parameter, and the dual has no parameters. Use representation='primal'."
+                )
+            chosen = "primal"
+        return replace(options, representation=chosen)
 
-    def _find_optimum(self, refine):
-        objective = self.objective
+    def start(self, representation):
+        """The objective at the estimator's own parameters, in the unknowns that influences are computed in."""
+        return self._once(("start", representation), lambda: self.family.represent(self.objective, representation))
+
+    def optimum(self, refine, representation):
+        """The objective that influences are taken at, and its true factored curvature or None."""
+        return self._once(("optimum", refine, representation), lambda: self._find_optimum(refine, representation))
+
+    def _find_optimum(self, refine, representation):
+        objective = self.start(representation)
         if self.edited or not refine:
+            if objective.outside > _OFF_SPAN * np.linalg.norm(self.objective.params):
+                raise ValueError(
+                    "The dual representation cannot hold these coefficients: they have a part outside the span of the "
+                    "rows, so they are no minimum on these rows. Use refine=True or representation='primal'."
+                )
             return objective, None
         rows = np.flatnonzero(objective.sample_weight > 0)
         sample = rows[np.unique(np.linspace(0, len(rows) - 1, 256).astype(int))]
@@ -109,21 +146,21 @@ class FittedModel:
             )
         return objective, info.factor
 
-    def true_factor(self, refine):
+    def true_factor(self, refine, representation):
         """The optimum's curvature, factored without damping or approximation."""
-        objective, factor = self.optimum(refine)
+        objective, factor = self.optimum(refine, representation)
         if factor is not None:
             return factor
-        return self._once(("true factor", refine), lambda: Direct().factor(objective.curvature()))
+        return self._once(("true factor", refine, representation), lambda: Direct().factor(objective.curvature()))
 
     def solved(self, options):
         """``(objective, factor)``: the optimum, and its curvature as the solver of the options factors it."""
         return self._once(("solved", options), lambda: self._solve(options))
 
     def _solve(self, options):
-        objective, _ = self.optimum(options.refine)
+        objective, _ = self.optimum(options.refine, options.representation)
         if options.solver == Direct():
-            factor = self.true_factor(options.refine)
+            factor = self.true_factor(options.refine, options.representation)
         else:
             factor = options.solver.factor(objective.curvature())
         if factor.nullity:
@@ -134,7 +171,9 @@ class FittedModel:
                 LinAlgWarning,
                 stacklevel=2,
             )
-        if not self.settled or not (options.refine or self.edited):
+        if self.frozen and not self.edited:
+            self._warn_off_minimum(self.stationarity(options.representation).relative)
+        elif not self.settled or not (options.refine or self.edited):
             self._warn_off_minimum(_stationarity(objective, factor).relative)
         return objective, factor
 
@@ -155,16 +194,26 @@ class FittedModel:
         rows = np.arange(objective.n_rows)
         return self._once(("effects", options, method), lambda: row_effects(objective, factor, rows, method))
 
-    def stationarity(self):
+    def stationarity(self, representation):
         """How far the estimator's own parameters are from a minimum."""
+        return self._once(("stationarity", representation), lambda: self._find_stationarity(representation))
+
+    def _find_stationarity(self, representation):
+        objective = self.start(representation)
+        if objective.outside:
+            return _stationarity(objective, Direct().factor(objective.curvature()))
         # Without refining the "optimum" is the estimator's own parameters, and their factor is shared.
-        return self._once("stationarity", lambda: _stationarity(self.objective, self.true_factor(refine=False)))
+        return _stationarity(objective, self.true_factor(False, representation))
 
 
 def _stationarity(objective, factor):
     gradient = objective.gradient()
     _, decrement = newton_step(factor, gradient)
     scale = row_scale(objective, factor)
+    if objective.outside:  # there the penalty is all there is, and its gradient points back
+        strength = float(objective.penalty[:, :1].max())
+        gradient = np.append(gradient, strength * objective.outside)
+        decrement = float(np.hypot(decrement, np.sqrt(strength) * objective.outside))
     if decrement <= newton.rounding_decrement(objective, factor):
         relative = 0.0  # a minimum, as far as rounding lets anyone tell
     else:
@@ -175,15 +224,19 @@ def _stationarity(objective, factor):
 class FittedMixin:
     """Fitted attributes and the curvature, for an estimator that calls ``_remember`` when it is fitted."""
 
-    def _remember(self, family, objective):
+    def _remember(self, family, objective, *, frozen=False):
         """Take up a new fit: the objective at the estimator's parameters, nothing factored yet."""
-        self._fitted = FittedModel(family, objective)
+        self._fitted = FittedModel(family, objective, frozen=frozen)
         self._certificate = None
         self.n_samples_fit_ = objective.n_rows
         self.sample_indices_ = np.arange(objective.n_rows)
 
     def _options(self):
-        """The parameters that results depend on, checked."""
+        """The parameters that results depend on, checked, and with the representation that they mean here."""
+        return self._fitted.resolved(self._check_options())
+
+    def _check_options(self):
+        """The parameters that results depend on; ValueError or TypeError for those that cannot be used."""
         check_choice("method", self.method, METHODS)
         check_choice("representation", self.representation, REPRESENTATIONS)
         check_flag("refine", self.refine)
@@ -202,14 +255,17 @@ class FittedMixin:
         """Parameters (n_params,): ``coef_.ravel()``, then ``intercept_.ravel()``; of the refined optimum, of the fitted
         estimator itself with ``refine=False``, and what ``estimator_`` holds after an edit."""
         check_is_fitted(self)
-        check_flag("refine", self.refine)
-        return self._fitted.optimum(bool(self.refine))[0].params.copy()
+        options = self._options()
+        if self._fitted.edited or not options.refine:
+            return self._objective.params.copy()
+        optimum, _ = self._fitted.optimum(True, options.representation)
+        return optimum.to_params(optimum.params[:, None])[:, 0].copy()
 
     @property
     def param_names_(self):
         """Names of ``params_``: the columns', "intercept", with ``[class]`` or ``[target]`` where there are several."""
         check_is_fitted(self)
-        columns = getattr(self, "feature_names_in_", [f"x{j}" for j in range(self.n_features_in_)])
+        columns = self._feature_names()
         q, intercept = self._objective.n_outputs, self._objective.fit_intercept
         if q == 1:
             names = [*columns, *["intercept"] * intercept]
@@ -226,7 +282,7 @@ class FittedMixin:
         ``relative`` is the Newton decrement over the median of ``s_i sqrt(g_i' H^-1 g_i)``, a typical row's influence.
         """
         check_is_fitted(self)
-        return self._fitted.stationarity()
+        return self._fitted.stationarity(self._options().representation)
 
     @property
     def certificate_(self):
@@ -310,7 +366,7 @@ class FittedMixin:
             raise ValueError(f"B must have shape ({n_params},) or ({n_params}, k), got {B.shape}.")
         if not np.isfinite(B).all():
             raise ValueError("B must not hold NaN or infinity.")
-        _, factor = self._fitted.solved(self._options())
+        objective, factor = self._fitted.solved(self._options())
         if B.size == 0:
             return B.copy()
-        return factor(B.reshape(n_params, -1))[0].reshape(B.shape)
+        return objective.solve_params(factor, B.reshape(n_params, -1)).reshape(B.shape)

@@ -22,12 +22,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import _report_text
-from ._validation import check_count, check_weights
+from ._validation import check_count, check_weights, take_rows
 from .diagnostics import (
     at_optimum,
     cross_validated_losses,
     sample_losses,
-    take_rows,
     unlearning_effect,
 )
 

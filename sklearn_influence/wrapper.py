@@ -1,14 +1,39 @@
 """InfluenceEstimator: any supported scikit-learn estimator, with influence and unlearning."""
 
+import copy
+import warnings
+from dataclasses import dataclass
+
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils import get_tags
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_array, check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from ._validation import check_weights
+from . import composite
+from ._validation import check_weights, count_rows, take_rows
 from .base import InfluenceMixin
-from .families import find_family
+from .composite import check_composite
+
+
+@dataclass
+class _Source:
+    """The rows as given to ``fit``, before any transformer, for refitting those."""
+
+    X: object
+    y: object
+    fit_params: dict
+    n_rows: int
+
+    def take(self, kept):
+        """The rows where ``kept`` is true, and what of the other arguments has a place for every row."""
+        rows = np.flatnonzero(kept)
+        params = {
+            name: take_rows(value, rows) if count_rows(value) == len(kept) else value
+            for name, value in self.fit_params.items()
+        }
+        return _Source(take_rows(self.X, rows), take_rows(self.y, rows), params, len(rows))
 
 
 def _estimator_has(name):
@@ -19,6 +44,20 @@ def _estimator_has(name):
         return True
 
     return check
+
+
+def _warn_steps_that_differ(estimator, X, y):
+    """A frozen pipeline's rows are what ``transform`` gives; say where its model was fitted on others."""
+    some = np.unique(np.linspace(0, count_rows(X) - 1, 1000).astype(int))
+    names = composite.steps_that_differ(estimator, take_rows(X, some), take_rows(y, some))
+    if names:
+        warnings.warn(
+            f"The frozen pipeline's step {', '.join(map(repr, names))} gives other rows by fit_transform, which the "
+            "model was fitted on, than by transform, which is all that is known of a frozen one. Influences are those "
+            "of a model on the latter; wrap the pipeline without FrozenEstimator and fit it for the former.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
@@ -144,32 +183,83 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
         ValueError
             For settings or data that cannot be used, before any work.
         """
-        self._options()
-        family = find_family(self.estimator)
-        family.check(self.estimator)
-        if sample_weight is not None:
-            if not has_fit_parameter(self.estimator, "sample_weight"):
-                raise ValueError(f"{type(self.estimator).__name__}.fit takes no sample_weight.")
-            shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
-            if shape:  # what is no table of rows is refused by the estimator's own fit
-                sample_weight = check_weights(sample_weight, shape[0])
-            fit_params = {**fit_params, "sample_weight": sample_weight}
-        estimator = clone(self.estimator)
-        fitted_on = X
-        if not getattr(estimator, "copy_X", True):
-            # The estimator would centre the caller's array in place, and with it the rows that influences are about.
-            fitted_on = X.copy() if hasattr(X, "copy") else X
-        estimator.fit(fitted_on, y, **fit_params)
-        rows = check_array(X, accept_sparse="csr", dtype=[np.float64, np.float32])
-        weights = np.ones(rows.shape[0]) if sample_weight is None else sample_weight
-        objective = family.read(estimator, rows, y, weights)
+        self._check_options()
+        family = check_composite(self.estimator)
+        frozen = composite.is_frozen(self.estimator)
+        n = count_rows(X)
+        if sample_weight is not None and n is not None:  # what is no table of rows the estimator's own fit refuses
+            sample_weight = check_weights(sample_weight, n)
+        fit_params, weight = composite.fit_parameters(self.estimator, sample_weight, fit_params)
+        if weight is not None and n is not None:
+            weight = check_weights(weight, n)
+        # A frozen estimator is its own clone, and edits are not for the caller's.
+        estimator = copy.deepcopy(self.estimator) if frozen else clone(self.estimator)
+        rows = composite.fit_recording(estimator, X, y, fit_params)
+        rows = check_array(rows, accept_sparse="csr", dtype=[np.float64, np.float32])
+        if n is not None and len(rows.shape) and rows.shape[0] != n:
+            raise ValueError(
+                f"The final step was fitted on {rows.shape[0]} rows, not on the {n} given to fit: a step of the "
+                "pipeline drops or adds rows, and their numbers would mean nothing. Resample before fit."
+            )
+        final = composite.final_step(estimator)
+        if final is not estimator:  # a search may have had the choice among models, or their settings
+            family = check_composite(estimator)
+        objective = family.read(final, rows, y, np.ones(rows.shape[0]) if weight is None else weight)
+        if frozen:
+            _warn_steps_that_differ(estimator, X, y)
         self.estimator_ = estimator
         for name in ("classes_", "n_features_in_", "feature_names_in_"):
             self.__dict__.pop(name, None)
             if hasattr(estimator, name):
                 setattr(self, name, getattr(estimator, name))
-        self._remember(family, objective)
+        self._source = _Source(X, y, fit_params, n) if composite.transforms(estimator) else None
+        self._remember(family, objective, frozen=frozen)
         return self
+
+    # -- what stands around the final step --------------------------------------------------------------------------
+
+    @property
+    def _final_step(self):
+        return composite.final_step(self.estimator_)
+
+    def _features(self, X):
+        """Test rows as the final step takes them, checked."""
+        if not composite.transforms(self.estimator_):
+            return validate_data(self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32])
+        X = composite.transform(self.estimator_, X)
+        return validate_data(self._final_step, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32])
+
+    def _feature_names(self):
+        return composite.feature_names(self.estimator_, self._objective.design.n_features)
+
+    def _with_final(self, final):
+        return composite.with_final(self.estimator_, final)
+
+    def _source_without(self, kept):
+        return None if self._source is None else self._source.take(kept)
+
+    def _check_transformers(self):
+        if self._source is None:
+            raise ValueError(
+                f"refit_transformers=True needs transformers: {type(self.estimator_).__name__} has none before its "
+                "final step. Wrap the whole pipeline, InfluenceEstimator(pipeline), and fit it on the raw rows."
+            )
+
+    def _transform_again(self, source, kept):
+        """The estimator with transformers fitted on the rows of ``source``, its final step, and the objective there."""
+        estimator, rows = composite.fit_transformers(self.estimator_, source.X, source.y, source.fit_params)
+        old = self._final_step
+        final = copy.copy(old)
+        estimator = composite.with_final(estimator, final)
+        validate_data(final, rows, reset=True, skip_check_array=True)
+        rows = check_array(rows, accept_sparse="csr", dtype=[np.float64, np.float32])
+        family = self._fitted.family
+        family.reshape(final, rows.shape[1])
+        weight = self._objective.weighting.sample_weight[kept]
+        return estimator, final, family.read(final, rows, source.y, weight)
+
+    def _transformers_remember(self, refitted):
+        return composite.remembers(self.estimator_, refitted=refitted)
 
     @available_if(_estimator_has("predict"))
     def predict(self, X):
@@ -199,7 +289,17 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
     def score(self, X, y, sample_weight=None):
         """``estimator_.score(X, y, sample_weight)``: accuracy, or R2."""
         check_is_fitted(self)
-        return self.estimator_.score(X, y, sample_weight=sample_weight)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return self.estimator_.score(X, y, **weights)
+
+    def get_metadata_routing(self):
+        """What ``fit`` and ``score`` pass on to the estimator, whose requests decide, and ask for by requests of their
+        own where there are any; see scikit-learn's guide to metadata routing."""
+        mapping = MethodMapping().add(caller="fit", callee="fit").add(caller="score", callee="score")
+        router, own = MetadataRouter(owner=self), super().get_metadata_routing()
+        if any(getattr(own, method).requests.get("sample_weight") is not None for method in ("fit", "score")):
+            router.add_self_request(self)
+        return router.add(estimator=self.estimator, method_mapping=mapping)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -106,7 +106,7 @@ CONSTRUCTOR = {
     "solver damping negative": Bad(lambda m, X, y: solvers.Direct(damping=-1.0), ("damping", ">= 0", "-1")),
     "solver damping NaN": Bad(lambda m, X, y: solvers.Direct(damping=np.nan), ("damping", ">= 0", "nan")),
     "solver damping string": Bad(lambda m, X, y: solvers.Direct(damping="a"), ("damping", "'a'"), TypeError),
-    "representation dual": Bad(_set(representation="dual"), ("representation", "'auto', 'primal'", "'dual'")),
+    "representation unknown": Bad(_set(representation="gram"), ("representation", "'primal', 'dual'", "'gram'")),
     "refine string": Bad(_set(refine="yes"), ("refine", "True or False", "'yes'")),
     "refine None": Bad(_ask(refine=None), ("refine", "True or False", "None")),
     "params_ of a bad refine": Bad(
@@ -133,7 +133,11 @@ ESTIMATOR = {
     "estimator tree": Bad(_set(estimator=DecisionTreeClassifier()), ("linear model", "surrogate"), TypeError),
     "estimator forest": Bad(_set(estimator=RandomForestClassifier()), (*SUPPORTED, "surrogate"), TypeError),
     "estimator boosting": Bad(_set(estimator=HistGradientBoostingRegressor()), ("surrogate",), TypeError),
-    "estimator pipeline": Bad(_set(estimator=make_pipeline(StandardScaler(), Ridge())), SUPPORTED, TypeError),
+    "estimator pipeline of trees": Bad(
+        _set(estimator=make_pipeline(StandardScaler(), DecisionTreeClassifier())),
+        ("Tree", "surrogate"),
+        TypeError,
+    ),
     "estimator subclass": Bad(
         _set(estimator=type("MyRidge", (Ridge,), {})()), ("MyRidge", "register_family"), TypeError
     ),

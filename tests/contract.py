@@ -13,7 +13,15 @@ import pandas as pd
 import pytest
 import retraining
 from scipy import sparse
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeCV
+from sklearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    LogisticRegressionCV,
+    Ridge,
+    RidgeClassifier,
+    RidgeClassifierCV,
+    RidgeCV,
+)
 
 from sklearn_influence import InfluenceEstimator
 
@@ -30,10 +38,31 @@ class Family:
     case: cases.Case
     container: object = np.asarray
     rtol: float = 1e-8
+    representation: str = "auto"
 
     @property
     def squared(self):
         return not isinstance(self.estimator, LogisticRegression)
+
+    @property
+    def classifier(self):
+        return hasattr(self.estimator, "class_weight")
+
+    def pinned(self, fitted_estimator):
+        """The estimator without a search of its own, at what the fitted one chose: what unlearn stands for."""
+        if isinstance(fitted_estimator, RidgeCV):
+            return Ridge(alpha=fitted_estimator.alpha_)
+        if isinstance(fitted_estimator, RidgeClassifierCV):
+            return RidgeClassifier(alpha=fitted_estimator.alpha_, class_weight=fitted_estimator.class_weight)
+        if isinstance(fitted_estimator, LogisticRegressionCV):
+            C = np.ravel(fitted_estimator.C_)[0]
+            return LogisticRegression(C=C, class_weight=fitted_estimator.class_weight, **TIGHT)
+        return self.estimator
+
+    @property
+    def counts_rows(self):
+        """Balanced by numbers of rows: one of weight 0 counts like any other, in scikit-learn and so in its absence."""
+        return self.balanced and self.squared
 
     @property
     def balanced(self):
@@ -47,6 +76,7 @@ class Family:
     def fit(self, keep=slice(None), estimator=None, sample_weight=None, **options):
         weight = self.case.sample_weight if sample_weight is None else sample_weight
         weight = None if weight is None else np.asarray(weight)[keep]
+        options = {"representation": self.representation, **options}
         model = InfluenceEstimator(self.estimator if estimator is None else estimator, **options)
         return model.fit(self.container(self.case.X[keep]), self.case.y[keep], sample_weight=weight)
 
@@ -65,6 +95,7 @@ LINE, TARGETS = cases.tiny_regression(), cases.tiny_regression(n_targets=3)
 BINARY, THREE = cases.tiny_classification(), cases.tiny_classification(n_classes=3)
 UNEQUAL = cases.replace(BINARY, y=np.where(np.arange(60) % 4 == 0, 0, BINARY.y))
 TIGHT = dict(tol=1e-10, max_iter=10_000)
+CV = dict(Cs=(0.1, 1.0), cv=3, l1_ratios=(0,), scoring="neg_log_loss", use_legacy_attributes=False, **TIGHT)
 FAMILIES = {
     "ols": Family(LinearRegression(), LINE),
     "ols no intercept": Family(LinearRegression(fit_intercept=False), LINE),
@@ -75,7 +106,28 @@ FAMILIES = {
     "ridge cv": Family(RidgeCV(alphas=(0.3, 3.0, 30.0)), LINE),
     "ridge csr": Family(Ridge(alpha=2.0, solver="sparse_cg", tol=1e-12), LINE, sparse.csr_matrix),
     "ridge float32": Family(Ridge(alpha=2.0), single_precision(LINE), lambda X: X.astype(np.float32), 3e-4),
+    "ridge dual": Family(Ridge(alpha=2.0), LINE, representation="dual"),
+    "ridge targets dual": Family(Ridge(alpha=np.array([0.1, 2.0, 50.0])), TARGETS, representation="dual"),
+    "ridge csr dual": Family(
+        Ridge(alpha=2.0, solver="sparse_cg", tol=1e-12), LINE, sparse.csr_matrix, representation="dual"
+    ),
+    "classifier": Family(RidgeClassifier(alpha=2.0), BINARY),
+    "classifier balanced": Family(RidgeClassifier(alpha=2.0, class_weight="balanced"), cases.weighted(UNEQUAL)),
+    "classifier multinomial": Family(
+        RidgeClassifier(class_weight={"class z": 2.0, "class x": 0.5}), cases.string_labels(THREE)
+    ),
+    "classifier multinomial balanced": Family(RidgeClassifier(class_weight="balanced"), THREE),
+    "classifier multinomial cv": Family(RidgeClassifierCV(alphas=(0.3, 3.0)), THREE),
     "binary": Family(LogisticRegression(**TIGHT), BINARY),
+    "binary cv": Family(LogisticRegressionCV(**CV), BINARY),
+    "multinomial cv": Family(LogisticRegressionCV(**CV), THREE),
+    "binary dual": Family(LogisticRegression(**TIGHT), cases.weighted(BINARY), representation="dual"),
+    "multinomial dual": Family(LogisticRegression(**TIGHT), THREE, representation="dual"),
+    "balanced dual": Family(LogisticRegression(class_weight="balanced", **TIGHT), UNEQUAL, representation="dual"),
+    "liblinear dual": Family(LogisticRegression(solver="liblinear", **TIGHT), BINARY, representation="dual"),
+    "multinomial csr dual": Family(
+        LogisticRegression(fit_intercept=False, **TIGHT), THREE, sparse.csr_array, representation="dual"
+    ),
     "multinomial": Family(LogisticRegression(**TIGHT), THREE),
     "liblinear": Family(LogisticRegression(solver="liblinear", intercept_scaling=2.0, **TIGHT), BINARY),
     "liblinear no intercept": Family(LogisticRegression(solver="liblinear", fit_intercept=False, **TIGHT), BINARY),
@@ -111,7 +163,7 @@ class Dense:
         family, model = FAMILIES[name], fitted(name)
         case, self.squared, fitted_estimator = family.case, family.squared, model.estimator_
         self.theta = model.params_
-        self.labels = None if self.squared else np.unique(case.y)
+        self.labels = np.unique(case.y) if family.classifier else None
         self.q = retraining.output_shape(family.estimator, case.y)
         self.s = retraining.effective_weights(fitted_estimator, case.y, case.sample_weight, keep)
         coef, intercept = retraining.penalties(fitted_estimator)
@@ -121,6 +173,8 @@ class Dense:
         self.J, self.y = self.jacobian(case.X), self.encode(case.y)
 
     def encode(self, y):
+        if self.squared and self.labels is not None:
+            return np.where(np.reshape(y, (-1, 1)) == self.labels[-self.q :], 1.0, -1.0)
         return np.reshape(y, (-1, self.q)) if self.squared else np.searchsorted(self.labels, y)
 
     def jacobian(self, X):

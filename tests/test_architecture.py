@@ -15,7 +15,9 @@ LEVELS = [
     {"_design"},
     {"curvature", "solvers", "objective"},
     {"primal", "newton", "effects", "certificates"},
+    {"dual"},
     {"influence", "families", "fitted"},
+    {"composite"},
     {"ranking"},
     {"unlearning"},
     {"base"},
@@ -90,10 +92,10 @@ def test_only_the_backend_names_cupy():
     assert [path.name for path in MODULES if "cupy" in path.read_text(encoding="utf-8").lower()] == ["_backend.py"]
 
 
-def test_only_families_name_primal():
+def test_only_families_name_primal_and_dual():
     for path in MODULES:
-        if "primal" in set(inner(path)):
-            assert room(path) == "families", f"{path.name} names primal"
+        if set(inner(path)) & {"primal", "dual"} and room(path) != "dual":  # the dual of an objective wraps the primal
+            assert room(path) == "families", f"{path.name} names primal or dual"
 
 
 def test_solvers_know_no_curvature_and_curvature_no_objective():

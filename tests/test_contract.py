@@ -67,7 +67,7 @@ def test_fitted_attributes_and_layout(name):
     assert len(model.param_names_) == len(flat)
     assert (model.n_samples_fit_, model.n_features_in_) == (n, d)
     np.testing.assert_array_equal(model.sample_indices_, np.arange(n))
-    assert hasattr(model, "classes_") == (not family.squared)
+    assert hasattr(model, "classes_") == family.classifier
     assert hasattr(model, "feature_names_in_") == (name == "frame")
     assert estimator is not family.estimator and not hasattr(family.estimator, "coef_")
     X, y = family.test
@@ -182,9 +182,9 @@ def test_outputs_and_losses_follow_the_parameters(name, method):
     df = np.einsum("mqp,kp->mkq", J, delta)
     raw = model.influence_on_output(X, ROWS)
     close(raw.reshape(df.shape), df, rtol)
-    if family.squared:
+    if not family.classifier:
         np.testing.assert_array_equal(raw, model.influence_on_output(X, ROWS, response_method="predict"))
-    else:
+    elif not family.squared:
         proba = model.influence_on_output(X, ROWS, response_method="predict_proba")
         if method == "newton":
             shifted = np.stack([ref.proba(f + df[:, k]) - ref.proba(f) for k in range(4)], axis=1)

@@ -1,0 +1,343 @@
+"""Pipelines, searches and frozen estimators: the way from one to the model at its end, and back.
+
+Each composite has one estimator within: a pipeline's last step, a search's best estimator (before the search, the
+estimator it searches over), a FrozenEstimator's fitted one. Following them leads to the *final step*, whose training
+rows, weights and parameters influences are about.
+"""
+
+import copy
+
+import numpy as np
+from sklearn import get_config
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+
+from .families import find_family
+
+
+def is_search(estimator):
+    """Whether an estimator chooses among settings of another one, as GridSearchCV does."""
+    return all(hasattr(estimator, name) for name in ("estimator", "refit", "cv", "error_score"))
+
+
+def within(estimator):
+    """The estimator within a composite, the fitted one where there is one; None for any other estimator."""
+    if isinstance(estimator, Pipeline):
+        return estimator.steps[-1][1]
+    if isinstance(estimator, FrozenEstimator):
+        return estimator.estimator
+    if is_search(estimator):
+        return getattr(estimator, "best_estimator_", estimator.estimator)
+    return None
+
+
+def levels(estimator):
+    """The estimator, the one within, and so on to the final step."""
+    yield estimator
+    inner = within(estimator)
+    if inner is not None:
+        yield from levels(inner)
+
+
+def final_step(estimator):
+    """The model at the end: the estimator itself where it is no composite."""
+    return list(levels(estimator))[-1]
+
+
+def is_frozen(estimator):
+    return any(isinstance(level, FrozenEstimator) for level in levels(estimator))
+
+
+def check_composite(estimator):
+    """The family of the final step; refuse composites that leave no fitted model to read.
+
+    Raises
+    ------
+    TypeError
+        For a final step outside the families.
+    ValueError
+        For a search that does not refit, a pipeline without an estimator at its end.
+    NotFittedError
+        For a FrozenEstimator around an estimator that is not fitted.
+    """
+    for level in levels(estimator):
+        if isinstance(level, Pipeline) and level.steps[-1][1] in (None, "passthrough"):
+            raise ValueError("The pipeline ends in 'passthrough': its last step must be a model.")
+        if is_search(level) and level.refit is False:
+            raise ValueError(
+                f"{type(level).__name__}(refit=False) keeps no fitted model; set refit=True, or wrap the model "
+                "with the parameters that the search chose."
+            )
+        if isinstance(level, FrozenEstimator):
+            text = "The estimator in FrozenEstimator is not fitted; fit it before it is frozen."
+            check_is_fitted(level.estimator, msg=text)
+    final = final_step(estimator)
+    family = find_family(final)
+    family.check(final)
+    return family
+
+
+def weight_name(estimator):
+    """The name under which a composite's ``fit`` takes the sample weights of its final step."""
+    name = ""
+    for level in levels(estimator):
+        if isinstance(level, Pipeline):
+            name += level.steps[-1][0] + "__"
+    return name + "sample_weight"
+
+
+def fit_parameters(estimator, sample_weight, fit_params):
+    """What to pass to an estimator's ``fit``, and the weights that its final step will get or None.
+
+    With metadata routing the final step's own request decides, as everywhere in scikit-learn. Without it
+    ``sample_weight`` is passed on under the final step's name, ``step__sample_weight`` in a pipeline.
+    """
+    final, composite = final_step(estimator), within(estimator) is not None
+    if is_frozen(estimator):
+        return fit_params, sample_weight
+    name, routing = weight_name(estimator), get_config()["enable_metadata_routing"]
+    if sample_weight is not None and not has_fit_parameter(final, "sample_weight"):
+        raise ValueError(f"{type(final).__name__}.fit takes no sample_weight.")
+    request = final.get_metadata_routing().fit.requests.get("sample_weight") if routing else None
+    if routing and composite:
+        given = fit_params if sample_weight is None else {**fit_params, "sample_weight": sample_weight}
+        reaches = request if isinstance(request, str) else "sample_weight" if request else None
+        return given, given.get(reaches)
+    if isinstance(request, str) and request in fit_params:  # the final step asks for its weights by another name
+        fit_params = {**fit_params, name: fit_params[request]}
+        del fit_params[request]
+    if sample_weight is None:
+        return fit_params, fit_params.get(name)
+    if fit_params.get(name) is not None:
+        raise ValueError(f"The weights of the final step were given twice: as sample_weight and as {name}.")
+    return {**fit_params, name: sample_weight}, sample_weight
+
+
+class RowRecorder(BaseEstimator):
+    """A step that keeps the rows it is fitted on, and passes them on.
+
+    What a step is fitted on need not be what ``transform`` gives later: TargetEncoder's ``fit_transform`` is not.
+    """
+
+    def __init__(self, copy=False):
+        self.copy = copy
+
+    def fit(self, X, y=None):
+        self.rows_ = X.copy() if self.copy and hasattr(X, "copy") else X
+        return self
+
+    def fit_transform(self, X, y=None):
+        return self.fit(X).transform(X)
+
+    def transform(self, X):
+        return X
+
+
+class FinalRecorder(RowRecorder):
+    """A recorder in place of a final step, so that only what stands before it is fitted."""
+
+    def fit(self, X, y=None, sample_weight=None, **others):
+        return super().fit(X)
+
+
+def works_in_place(estimator):
+    """Whether some part of an estimator may overwrite the rows it gets: ``copy=False`` or ``copy_X=False``."""
+    return any(
+        name.rsplit("__", 1)[-1] in ("copy", "copy_X") and value is False
+        for name, value in estimator.get_params(deep=True).items()
+    )
+
+
+def spared(estimator, X):
+    """Rows that an estimator may overwrite: a copy where it would, since they are the caller's."""
+    return X.copy() if works_in_place(estimator) and hasattr(X, "copy") else X
+
+
+def fit_recording(estimator, X, y, fit_params):
+    """Fit an estimator in place; return the rows its final step was fitted on, or what frozen steps make of X.
+
+    The record is taken by an extra step before the end of the innermost pipeline, so that every clone that a search
+    makes has one too; it is gone afterwards.
+    """
+    pipelines = []
+    for level in levels(estimator):
+        if isinstance(level, FrozenEstimator):
+            break
+        if isinstance(level, Pipeline):
+            pipelines.append(level)
+    if not pipelines:
+        estimator.fit(spared(estimator, X), y, **fit_params)
+        return transform(estimator, X)
+    innermost = pipelines[-1]
+    name = "training_rows"
+    while any(name == taken for taken, _ in innermost.steps):
+        name += "_"
+    innermost.steps = [*innermost.steps[:-1], (name, RowRecorder(copy=works_in_place(estimator))), innermost.steps[-1]]
+    estimator.fit(spared(estimator, X), y, **fit_params)
+    rows = None
+    for pipeline in _pipelines(estimator):
+        step = dict(pipeline.steps).get(name)
+        if isinstance(step, RowRecorder):
+            pipeline.steps = [(key, step) for key, step in pipeline.steps if key != name]
+            if hasattr(step, "rows_"):
+                rows, last = step.rows_, pipeline.steps[-1][1]
+    if rows is None:
+        raise ValueError("The search replaced the pipeline's steps as a whole; search over single steps instead.")
+    return transform(last, rows)
+
+
+def _pipelines(estimator):
+    """Every pipeline on the way to the final step, of a search both the fitted ones and those it was given."""
+    for level in levels(estimator):
+        if isinstance(level, Pipeline):
+            yield level
+        elif hasattr(level, "best_estimator_"):
+            yield from _pipelines(level.estimator)
+
+
+def _transformers(estimator):
+    """The pipelines of the steps before each last one, in the order in which rows pass through them."""
+    for level in levels(estimator):
+        if isinstance(level, Pipeline) and len(level.steps) > 1:
+            yield level[:-1]
+
+
+def transforms(estimator):
+    """Whether anything stands before the final step."""
+    return any(True for _ in _transformers(estimator))
+
+
+def transform(estimator, X):
+    """Rows as the final step of a fitted estimator takes them."""
+    X = spared(estimator, X)
+    for steps in _transformers(estimator):
+        X = steps.transform(X)
+    return X
+
+
+def feature_names(estimator, n_features):
+    """Names of the columns that the final step was fitted on, as far as anyone knows them."""
+    final = final_step(estimator)
+    if hasattr(final, "feature_names_in_"):
+        return list(final.feature_names_in_)
+    names = None
+    try:
+        for steps in _transformers(estimator):
+            names = steps.get_feature_names_out(names)
+    except (AttributeError, ValueError, NotFittedError):  # some transformer has no names to give
+        names = None
+    return [f"x{j}" for j in range(n_features)] if names is None or len(names) != n_features else list(names)
+
+
+def with_final(estimator, final):
+    """A copy of a fitted composite around another final step; all else is shared."""
+    inner = within(estimator)
+    if inner is None:
+        return final
+    new, inner = copy.copy(estimator), with_final(inner, final)
+    if isinstance(estimator, Pipeline):
+        new.steps = [*estimator.steps[:-1], (estimator.steps[-1][0], inner)]
+    elif isinstance(estimator, FrozenEstimator):
+        new.estimator = inner
+    else:
+        new.best_estimator_ = inner
+    return new
+
+
+def fit_transformers(estimator, X, y, fit_params):
+    """Fit clones of all transformers of a fitted composite, and nothing else.
+
+    Returns
+    -------
+    estimator : estimator
+        A copy with the new transformers, around the same final step.
+    rows
+        What the final step is to be fitted on.
+    """
+    final = final_step(estimator)
+    recorder = FinalRecorder()
+    if get_config()["enable_metadata_routing"]:
+        request = final.get_metadata_routing().fit.requests.get("sample_weight")
+        recorder.set_fit_request(sample_weight=request)
+    template = _unfitted(estimator, recorder)
+    template.fit(spared(template, X), y, **fit_params)
+    return _with_transformers(estimator, template), final_step(template).rows_
+
+
+def _unfitted(estimator, final):
+    """Clones of the pipelines of a composite, one within the other, around a final step."""
+    if isinstance(estimator, Pipeline):
+        new = copy.copy(estimator)
+        last = estimator.steps[-1]
+        new.steps = [(name, clone(step, safe=False)) for name, step in estimator.steps[:-1]]
+        new.steps.append((last[0], _unfitted(last[1], final)))
+        return new
+    inner = within(estimator)
+    return final if inner is None else _unfitted(inner, final)
+
+
+def _with_transformers(estimator, template):
+    """A copy of a composite with the transformers of a fitted template."""
+    inner = within(estimator)
+    if inner is None:
+        return estimator
+    new = copy.copy(estimator)
+    if isinstance(estimator, Pipeline):
+        last = (estimator.steps[-1][0], _with_transformers(inner, template.steps[-1][1]))
+        new.steps = [*template.steps[:-1], last]
+    elif isinstance(estimator, FrozenEstimator):
+        new.estimator = _with_transformers(inner, template)
+    else:
+        new.best_estimator_ = _with_transformers(inner, template)
+    return new
+
+
+def remembers(estimator, *, refitted=False):
+    """What around the final step still depends on rows that it has lost: a list of sentences."""
+    sentences = []
+    for level in levels(estimator):
+        if isinstance(level, Pipeline):
+            for name, step in [] if refitted else level.steps[:-1]:
+                if hasattr(step, "fit") and get_tags(step).requires_fit:
+                    sentences.append(
+                        f"step {name!r} of the pipeline ({type(step).__name__}, fitted with the removed rows)"
+                    )
+            if level.memory is not None:
+                sentences.append("the cache of Pipeline(memory=...) (what its steps computed from the removed rows)")
+        elif isinstance(level, FrozenEstimator):
+            sentences.append("the estimator given to FrozenEstimator (yours; only our copy of it was changed)")
+        elif is_search(level):
+            name = type(level).__name__
+            sentences.append(f"best_params_, best_score_ and cv_results_ of {name} (chosen with the removed rows)")
+    return sentences
+
+
+def steps_that_differ(estimator, X, y):
+    """Names of steps whose ``fit_transform`` is not their ``transform``, found by trying both on some rows."""
+    names = []
+    for level in levels(estimator):
+        if not isinstance(level, Pipeline):
+            continue
+        for name, step in level.steps[:-1]:
+            if step in (None, "passthrough"):
+                continue
+            try:
+                fresh = clone(step)
+                fitted, later = fresh.fit_transform(X, y), fresh.transform(X)
+                if not _same(fitted, later):
+                    names.append(name)
+            except Exception:  # what cannot be tried on these rows cannot be told
+                pass
+            X = step.transform(X)
+    return names
+
+
+def _same(first, second):
+    first, second = (part.toarray() if hasattr(part, "toarray") else np.asarray(part) for part in (first, second))
+    if first.dtype.kind not in "biuf" or second.dtype.kind not in "biuf":
+        return bool(np.all(first == second))
+    return first.shape == second.shape and np.allclose(first, second, rtol=1e-6, atol=1e-8, equal_nan=True)
