@@ -91,9 +91,17 @@ def triangular_product(L, B):
     return blas.dtrmm(1.0, L, B, lower=1)
 
 
-def eigh(A):
-    """Eigenvalues (ascending) and orthonormal eigenvectors of a symmetric matrix."""
-    return linalg.eigh(A, driver="evd", check_finite=False)
+def eigh(A, *, overwrite=False):
+    """Eigenvalues (ascending) and orthonormal eigenvectors of a symmetric matrix.
+
+    With ``overwrite`` a matrix in Fortran order is lost, and its memory saved.
+    """
+    return linalg.eigh(A, driver="evd", check_finite=False, overwrite_a=overwrite)
+
+
+def one_norm(A):
+    """The largest sum of absolute values over a column, without another matrix."""
+    return float(lapack.dlange("1", A))
 
 
 def smallest_eigenvalue(A):

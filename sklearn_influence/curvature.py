@@ -113,7 +113,8 @@ class Hessian:
             key = (gram, self.penalty[o].tobytes())
             if key not in seen:
                 seen[key] = len(matrices)
-                matrices.append(grams[gram] + self._penalty_block(o))
+                matrices.append(grams[gram] if len(grams) == q else grams[gram].copy())
+                self._add_penalty(matrices[-1], o)
             block_of.append(seen[key])
         return matrices, block_of
 
@@ -125,15 +126,25 @@ class Hessian:
     def form(self, o, V):
         """V' H V (k, k) of one output's dense block, from the rows themselves, and how much of it is rounding (k,)."""
         form, noise = self.design.form(V, self.weights[:, o % self.weights.shape[1]], self.centre)
-        return form + V.T @ self._penalty_block(o) @ V, noise
+        penalty, d = self.penalty[o], self.design.n_features
+        form += (V[:d] * penalty[:d, None]).T @ V[:d]
+        if penalty[d:].any():
+            along = self._intercept_direction() @ V
+            form += penalty[-1] * np.outer(along, along)
+        return form, noise
 
-    def _penalty_block(self, o):
-        """The penalty in centred coordinates: a penalised intercept weighs b = b' - centre'w."""
-        if not self.design.fit_intercept:
-            return np.diag(self.penalty[o])
-        block = np.diag(np.append(self.penalty[o, :-1], 0.0))
-        v = np.append(-self.centre, 1.0)
-        return block + self.penalty[o, -1] * np.outer(v, v)
+    def _intercept_direction(self):
+        """The intercept in centred coordinates: b = b' - centre'w."""
+        return np.append(-self.centre, 1.0)
+
+    def _add_penalty(self, block, o):
+        """Add the penalty of an output to its dense block, in place."""
+        penalty, d = self.penalty[o], self.design.n_features
+        diagonal = np.arange(d)
+        block[diagonal, diagonal] += penalty[:d]
+        if penalty[d:].any():
+            v = self._intercept_direction()
+            block += penalty[-1] * np.outer(v, v)
 
     def _coupled(self):
         q, width = self.penalty.shape
@@ -142,7 +153,7 @@ class Hessian:
             grams = self.design.gram(np.ascontiguousarray(self.weights[:, a, a:]), self.centre)
             for b in range(a, q):
                 H[a, :, b] = H[b, :, a] = grams[b - a]
-            H[a, :, a] += self._penalty_block(a)
+            self._add_penalty(H[a, :, a], a)
         for j in np.flatnonzero(self.gauge):
             H[:, j, :, j] += np.trace(H[:, j, :, j]) / q
         return H.reshape(q * width, q * width)

@@ -13,6 +13,7 @@ from scipy import linalg
 from . import _backend
 from ._backend import check_memory
 from ._design import Design
+from ._parallel import block_size, blocks
 from .curvature import to_outputs, to_vector
 from .primal import PrimalObjective
 
@@ -50,8 +51,10 @@ class RowSpan:
             kept = s > max(n, d) * _EPS * s.max(initial=0.0)
             self.rows, self._basis, self._sparse = U[:, kept] * s[kept], np.ascontiguousarray(Vt[kept].T), None
             return
-        K = np.asarray((X @ X.T).todense(), dtype=np.float64)
-        values, vectors = _backend.eigh(K)
+        K = np.empty((n, n))
+        for part in blocks(n, block_size(12 * n, share=0.25)):
+            K[part] = (X[part] @ X.T).toarray()
+        values, vectors = _backend.eigh(K.T, overwrite=True)
         kept = values > n * _EPS * max(values[-1], 0.0)
         roots = np.sqrt(values[kept])
         self.rows, self._basis, self._sparse = vectors[:, kept] * roots, vectors[:, kept] / roots, X

@@ -158,10 +158,11 @@ class _BlockFactor:
         self._rank_bound = self.size if rank_bound is None else rank_bound
         diagonal = np.diagonal(A)
         self.scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-        S = A * self.scale[:, None] * self.scale
+        S = A * self.scale[:, None]
+        S *= self.scale
         floor = max(1e-13, 4 * np.finfo(float).eps * self.size)
         self.L = _backend.cholesky(S)
-        self.rcond = 0.0 if self.L is None else _backend.reciprocal_condition(self.L, np.abs(S).sum(axis=0).max())
+        self.rcond = 0.0 if self.L is None else _backend.reciprocal_condition(self.L, _backend.one_norm(S))
         self.nullity, self._flat = 0, None
         if self.rcond < (floor if form is None else _CAREFUL):
             self.L = None

@@ -66,15 +66,17 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
     Parameters
     ----------
     estimator : estimator
-        LinearRegression, Ridge, RidgeCV, LogisticRegression (L2 penalty or none), or a class given to
-        :func:`register_family`. It is cloned by ``fit``.
+        LinearRegression, Ridge, RidgeCV, RidgeClassifier, RidgeClassifierCV, LogisticRegression, LogisticRegressionCV (L2
+        penalty or none), or a class given to :func:`register_family`; or a Pipeline, a search or a FrozenEstimator that
+        ends in one, in any nesting. It is cloned by ``fit``, a frozen one copied.
     method : {"newton", "first_order"}, default="newton"
         "newton": one Newton step on the retained rows, exact for squared loss. "first_order": the classical
         infinitesimal influence, which underestimates the rows of high leverage.
     solver : {"auto", "direct"} or a solver object, default="auto"
         How the curvature is inverted; ``solvers.Direct(damping=...)`` carries options.
-    representation : {"auto", "primal"}, default="auto"
-        Which unknowns: "primal", the parameters.
+    representation : {"auto", "primal", "dual"}, default="auto"
+        Which unknowns: "primal", the parameters; "dual", coordinates of the rows' span, as many as there are rows. "auto"
+        takes the dual where there are more columns than rows. The results are the same.
     refine : bool, default=True
         Take influences at the true optimum, found by Newton steps on a private copy, wherever the fit stopped. The
         estimator and its predictions stay as they are.
@@ -88,7 +90,7 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
     Attributes
     ----------
     estimator_ : estimator
-        The fitted clone; after ``unlearn``, without the removed rows.
+        The fitted clone; after ``unlearn``, without the removed rows in its final step.
     classes_ : ndarray
         Labels of a classifier.
     n_features_in_, feature_names_in_
@@ -112,6 +114,9 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
     may not. ``set_params`` on method, solver, representation, refine and device takes effect at once, on ``estimator``
     with the next ``fit``.
 
+    In a pipeline the transformers are held as they were fitted: influence and ``unlearn`` are about the final step, on the
+    rows that it was fitted on. Test rows are raw, as ``predict`` takes them. ``param_names_`` are the final step's columns.
+
     Every number is *after removal minus before*, held against scikit-learn's own refit on the retained rows with the
     same hyper-parameters; "balanced" class weights are recomputed as the refit would.
 
@@ -132,6 +137,21 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
     True
     >>> model.unlearn([worst]).certificate_.converged
     True
+
+    A pipeline on a table as it is:
+
+    >>> import pandas as pd
+    >>> from sklearn.compose import make_column_transformer
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import OneHotEncoder
+    >>> people = pd.DataFrame({"age": [23, 47, 31, 58, 39, 62], "town": list("ababba")})
+    >>> prepare = make_column_transformer((StandardScaler(), ["age"]), (OneHotEncoder(), ["town"]))
+    >>> pipeline = make_pipeline(prepare, LogisticRegression())
+    >>> model = InfluenceEstimator(pipeline).fit(people, ["no", "yes", "no", "yes", "no", "yes"])
+    >>> model.influence_on_loss(people[:2], ["no", "yes"], [3]).shape
+    (2, 1)
+    >>> model.unlearn([3], refit_transformers=True).certificate_.remembers
+    []
     """
 
     def __init__(
@@ -165,10 +185,12 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features)
+        X : array-like, DataFrame or sparse matrix of shape (n_samples, n_features), or whatever a pipeline takes
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative.
+            It weighs the final step: in a pipeline it is passed on as ``step__sample_weight``, which may be given instead;
+            with metadata routing the requests of the estimators decide.
         **fit_params
             Passed to the estimator's ``fit``.
 
@@ -180,8 +202,11 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
         ------
         TypeError
             For an estimator outside the families, before any work.
+        NotFittedError
+            For a FrozenEstimator around an estimator that is not fitted.
         ValueError
-            For settings or data that cannot be used, before any work.
+            For settings or data that cannot be used, before any work; for a search that keeps no fitted model, and a
+            pipeline that changes the number of rows.
         """
         self._check_options()
         family = check_composite(self.estimator)
