@@ -17,14 +17,17 @@ from .base import InfluenceMixin
 from .composite import check_composite
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Source:
-    """The rows as given to ``fit``, before any transformer, for refitting those."""
+    """The rows as given to ``fit``, before any transformer, for refitting those; never changed, so copies share it."""
 
     X: object
     y: object
     fit_params: dict
     n_rows: int
+
+    def __deepcopy__(self, memo):
+        return self
 
     def take(self, kept):
         """The rows where ``kept`` is true, and what of the other arguments has a place for every row."""
@@ -66,17 +69,17 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
     Parameters
     ----------
     estimator : estimator
-        LinearRegression, Ridge, RidgeCV, RidgeClassifier, RidgeClassifierCV, LogisticRegression, LogisticRegressionCV (L2
-        penalty or none), or a class given to :func:`register_family`; or a Pipeline, a search or a FrozenEstimator that
-        ends in one, in any nesting. It is cloned by ``fit``, a frozen one copied.
+        LinearRegression, Ridge, RidgeCV, RidgeClassifier, RidgeClassifierCV, LogisticRegression, LogisticRegressionCV
+        (L2 penalty or none), or a class given to :func:`register_family`; or a Pipeline, a search or a FrozenEstimator
+        that ends in one, in any nesting. It is cloned by ``fit``, a frozen one copied.
     method : {"newton", "first_order"}, default="newton"
         "newton": one Newton step on the retained rows, exact for squared loss. "first_order": the classical
         infinitesimal influence, which underestimates the rows of high leverage.
     solver : {"auto", "direct"} or a solver object, default="auto"
         How the curvature is inverted; ``solvers.Direct(damping=...)`` carries options.
     representation : {"auto", "primal", "dual"}, default="auto"
-        Which unknowns: "primal", the parameters; "dual", coordinates of the rows' span, as many as there are rows. "auto"
-        takes the dual where there are more columns than rows. The results are the same.
+        Which unknowns: "primal", the parameters; "dual", coordinates of the rows' span, as many as there are rows.
+        "auto" takes the dual where there are more columns than rows. The results are the same.
     refine : bool, default=True
         Take influences at the true optimum, found by Newton steps on a private copy, wherever the fit stopped. The
         estimator and its predictions stay as they are.
@@ -114,8 +117,9 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
     may not. ``set_params`` on method, solver, representation, refine and device takes effect at once, on ``estimator``
     with the next ``fit``.
 
-    In a pipeline the transformers are held as they were fitted: influence and ``unlearn`` are about the final step, on the
-    rows that it was fitted on. Test rows are raw, as ``predict`` takes them. ``param_names_`` are the final step's columns.
+    In a pipeline the transformers are held as they were fitted: influence and ``unlearn`` are about the final step, on
+    the rows that it was fitted on. Test rows are raw, as ``predict`` takes them. ``param_names_`` are the final step's
+    columns.
 
     Every number is *after removal minus before*, held against scikit-learn's own refit on the retained rows with the
     same hyper-parameters; "balanced" class weights are recomputed as the refit would.
@@ -188,9 +192,8 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
         X : array-like, DataFrame or sparse matrix of shape (n_samples, n_features), or whatever a pipeline takes
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative.
-            It weighs the final step: in a pipeline it is passed on as ``step__sample_weight``, which may be given instead;
-            with metadata routing the requests of the estimators decide.
+            Non-negative, for the final step: in a pipeline they are passed on as ``step__sample_weight``, which may be
+            given instead; with metadata routing the requests of the estimators decide.
         **fit_params
             Passed to the estimator's ``fit``.
 

@@ -85,9 +85,11 @@ def measure(n, d, m):
     yield "refining and factoring", median_ratio(fresh, lambda: X.T @ X), gram
     yield "leverages of all rows", median_ratio(model.leverages, lambda: X.T @ X), gram
     yield "loss, newton, all pairs", median_ratio(lambda: model.influence_on_loss(T, yt), pairs), product
-    yield "loss, newton, mean over test rows", median_ratio(
-        lambda: model.influence_on_loss(T, yt, aggregate="mean"), pairs
-    ), product
+    yield (
+        "loss, newton, mean over test rows",
+        median_ratio(lambda: model.influence_on_loss(T, yt, aggregate="mean"), pairs),
+        product,
+    )
     yield "outputs, all pairs", median_ratio(lambda: model.influence_on_output(T), pairs), product
     yield "top 10 of every test row", median_ratio(lambda: model.top_influences(T, yt), pairs), product
     yield "unlearning 1 % of the rows", median_ratio(unlearn, refit), "warm-started refit, tol 1e-8"
