@@ -1,24 +1,37 @@
-"""An audit in print, as lines that a person reads, and in the types that JSON knows."""
-
-import textwrap
+"""An audit in print: its sections, as lines that a person reads."""
 
 import numpy as np
 
+from . import _report_format as show
+from ._report_table_text import alone_text, data_text, duplicates_text, groups_text, slices_text
+
 LEVERAGE_WARNING = 0.5
-WIDTH = 100
 
 
 def lines(report):
     """The report as lines of at most WIDTH characters."""
-    size = f"{report.n_train} training rows, {report.n_features} columns"
-    result = [f"Audit of {report.estimator}"[:WIDTH]]
+    size = f"{report.n_train:,} training rows, {report.n_features:,} columns"
+    result = [f"Audit of {report.estimator}"[: show.WIDTH]]
     result += ["=" * len(result[0]), f"{size}, method {report.method}"]
-    for section in (_quality_text, _health_text, _effects_text, _suspects_text, _unlearning_text):
-        result += ["", *section(report)]
+    sections = (
+        data_text,
+        _quality_text,
+        _health_text,
+        alone_text,
+        _effects_text,
+        slices_text,
+        groups_text,
+        _suspects_text,
+        duplicates_text,
+        _unlearning_text,
+    )
+    for section in sections:
+        found = section(report)
+        result += ["", *found] if found else []
     if _renamed(report):
         result += [
             "",
-            *_wrap("Rows go by their names in the data; unlearn and indices= take the numbers under position."),
+            *show.wrap("Rows go by their names in the data; unlearn and indices= take the numbers under position."),
         ]
     return result
 
@@ -30,23 +43,23 @@ def _quality_text(report):
         name = f"training, {report.cross_validation['folds']}-fold cross-validated"
         quality = {"training": quality.pop("training"), name: unseen, **quality}
     if report.task == "classification":
-        titles = {"loss": "mean log loss", "accuracy": "accuracy"}
+        titles = {"loss": show.unit(report)[1].removesuffix(" x 1000"), "accuracy": "accuracy"}
     else:
-        titles = {"loss": _unit(report)[1], "rmse": "RMSE", "r2": "R2"}
-    columns = [list(quality), [str(values["rows"]) for values in quality.values()]]
+        titles = {"loss": show.unit(report)[1], "rmse": "RMSE", "r2": "R2"}
+    columns = [list(quality), [f"{values['rows']:,}" for values in quality.values()]]
     for key in titles:
         values = [part.get(key) for part in quality.values()]
         if key == "accuracy":
             columns.append(["" if value is None else f"{value:.1%}" for value in values])
         else:
-            columns.append(_column(values))
-    return ["Model quality", *_table(["", "rows", *titles.values()], columns)]
+            columns.append(show.column(values))
+    return ["Model quality", *show.table(["", "rows", *titles.values()], columns)]
 
 
 def _health_text(report):
     stationarity = report.stationarity
     relative = stationarity["relative"]
-    after, before = _column([stationarity["loss_at_optimum"], stationarity["loss_as_fitted"]])
+    after, before = show.column([stationarity["loss_at_optimum"], stationarity["loss_as_fitted"]])
     place = "at its optimum" if relative <= 0.01 else "close to its optimum"
     if relative > 1:
         place = "some way from its optimum" if relative < 1000 else "very far from its optimum"
@@ -57,7 +70,7 @@ def _health_text(report):
             ending = f"Influences are computed at the optimum itself, where validation loss is {after}, not {before}."
     lines = [
         "Can the numbers be trusted?",
-        *_wrap(
+        *show.wrap(
             f"The fit is {place}: what is left to go is {relative:.2g} times the influence of a "
             f"median row (far if above 1). {ending}"
         ),
@@ -66,31 +79,31 @@ def _health_text(report):
     order = np.argsort(-leverage, kind="stable")
     high = int((leverage > LEVERAGE_WARNING).sum())
     if not high:
-        return lines + _wrap(
+        return lines + show.wrap(
             f"No row decides its own prediction: the highest leverage is "
             f"{leverage[order[0]]:.2f} (row {names[order[0]]}; high if above {LEVERAGE_WARNING})."
         )
     named = ", ".join(f"{names[i]} ({leverage[i]:.2f})" for i in order[: min(high, report.k)])
     # Removal from a squared loss is exact, whatever the leverage.
-    rough = ", so the predicted effect of removing it is rough" if report.task == "classification" else ""
-    return lines + _wrap(
+    rough = ", so the predicted effect of removing it is rough" if report.loss == "log" else ""
+    return lines + show.wrap(
         f"WARNING: leverage above {LEVERAGE_WARNING} (a row decides most of its own prediction"
-        f"{rough}): {high} of {len(order)} rows: {named}" + (", ..." if high > report.k else "")
+        f"{rough}): {high:,} of {len(order):,} rows: {named}" + (", ..." if high > report.k else "")
     )
 
 
 def _effects_text(report):
     """The two ends of the ranking."""
-    factor, unit = _unit(report)
+    factor, unit = show.unit(report)
     effect = report.rows["effect"]
     harmful = int((effect < 0).sum())
     names = ["row", "position", "effect", "label", "prediction", "own_loss", "self_influence", "leverage"]
-    loss = _column([report.stationarity["loss_at_optimum"] * factor])[0]
+    loss = show.column([report.stationarity["loss_at_optimum"] * factor])[0]
     lines = [
         "Effect of each training row on validation loss",
-        *_wrap(
+        *show.wrap(
             f"Loss without the row minus loss with it, in {unit}; validation loss itself is "
-            f"{loss}. Below 0 the row hurts: {harmful} of {len(effect)} rows do."
+            f"{loss}. Below 0 the row hurts: {harmful:,} of {len(effect):,} rows do."
         ),
     ]
     worst = np.arange(min(report.k, harmful))
@@ -107,7 +120,7 @@ def _suspects_text(report):
     names = ["row", "position", "label", "prediction", "self_influence", "cross_validated_loss", "cv_rank"]
     lines = [
         f"Rows that look {wrong}",
-        *_wrap(
+        *show.wrap(
             "Self influence: how much the row's own loss would grow if the model had not seen "
             "it. Cross-validated loss, from models that had not, is the plain baseline, which "
             f"often finds wrong {things} at least as well."
@@ -115,36 +128,36 @@ def _suspects_text(report):
         *_rows_table(report, order, names),
     ]
     if "by_cross_validation" not in report.suspects:
-        return lines + _wrap(f"No cross-validated loss: {report.cross_validation['missing']}.")
+        return lines + show.wrap(f"No cross-validated loss: {report.cross_validation['missing']}.")
     suspects = report.suspects
     name = dict(zip(report.rows["position"].tolist(), report.rows["row"], strict=True))
     others = [i for i in suspects["by_cross_validation"] if i not in suspects["in_both"]]
     listed = ", ".join(str(name[i]) for i in others)
-    return lines + _wrap(
-        f"The two rankings agree on {len(suspects['in_both'])} of their top {_rows(report.k)}; rank "
+    return lines + show.wrap(
+        f"The two rankings agree on {len(suspects['in_both'])} of their top {show.rows(report.k)}; rank "
         f"correlation over all rows {suspects['rank_correlation']:.2f}."
         + (f" High by cross-validation alone: rows {listed}." if others else "")
     )
 
 
 def _unlearning_text(report):
-    result, (factor, unit) = report.unlearning, _unit(report)
+    result, (factor, unit) = report.unlearning, show.unit(report)
     n, m = len(result["removed"]), result["measured_rows"]
-    where = f"the {report.quality['validation']['rows']} validation rows"
-    measured = f"{m} test rows"
+    where = f"the {report.quality['validation']['rows']:,} validation rows"
+    measured = f"{m:,} test rows"
     if result["chosen_on"] == "half":
-        where, measured = "one half of the validation rows", f"the other half ({_rows(m)})"
+        where, measured = "one half of the validation rows", f"the other half ({show.rows(m)})"
     worst = "most harmful row" if n == 1 else f"{n} most harmful rows"
     lines = [f"Unlearning the {worst}" if n else "Unlearning harmful rows"]
     if result["missing"]:
-        return lines + _wrap(f"Not done: {result['missing']}")
+        return lines + show.wrap(f"Not done: {result['missing']}")
     random = np.array(result["random_changes"]) * factor
     change, error, added = (result[key] * factor for key in ("change", "standard_error", "change_by_adding_effects"))
     values = [change, added, *random, random.mean() if len(random) else np.nan, error]
-    cells = _column(values, sign=True)
-    lines += _wrap(
+    cells = show.column(values, sign=True)
+    lines += show.wrap(
         f"Chosen on {where}, measured on {measured}, which had no part in choosing. Change of "
-        f"{unit}, from the optimum's {_column([result['loss_before'] * factor])[0]}:"
+        f"{unit}, from the optimum's {show.column([result['loss_before'] * factor])[0]}:"
     )
     table = [
         ["without this row" if n == 1 else f"without these {n} rows", "adding up their single effects had said"],
@@ -156,15 +169,15 @@ def _unlearning_text(report):
         table[0].append(f"without {n} random {'row' if n == 1 else 'rows'}")
         table[1].append(cells[-2])
         table[2].append(f"(mean of {len(random)} draws, from {low} to {high})")
-    lines += _table(None, table, left=(0, 2))
+    lines += show.table(None, table, left=(0, 2))
     certificate = result["certificate"]
     bound = f"at most {certificate['param_bound']:.1e} from a full retrain's"
     if not certificate["valid"]:
         bound = "not certified: no bound holds; unlearn with more iterations"
     return (
         lines
-        + _wrap(f"Certificate: the parameters are {bound}; removal moved them by {result['moved']:.2g}.")
-        + _wrap(_verdict(change, error, random))
+        + show.wrap(f"Certificate: the parameters are {bound}; removal moved them by {result['moved']:.2g}.")
+        + show.wrap(_verdict(change, error, random))
     )
 
 
@@ -176,15 +189,6 @@ def _verdict(change, error, random):
     if abs(change) <= 2 * error:
         return "No clear gain on unseen rows: the change is within 2 standard errors of 0."
     return "Removing them lowers the loss on unseen rows, by more than any random draw."
-
-
-def _unit(report):
-    """(factor, name) of effects in print: effects on log loss are small, so they are x 1000."""
-    if report.task == "classification":
-        return 1000.0, "mean log loss x 1000"
-    if report.n_targets > 1:
-        return 1.0, "squared error / 2, summed"
-    return 1.0, "mean squared error / 2"
 
 
 HEADERS = {
@@ -202,12 +206,8 @@ HEADERS = {
 
 
 def _renamed(report):
-    """Whether the rows go by other names than the numbers that ``unlearn`` takes."""
-    return list(report.rows["row"]) != list(report.rows["position"])
-
-
-def _rows(n):
-    return f"{n} row" if n == 1 else f"{n} rows"
+    """Whether the rows go by other names than the numbers that ``unlearn`` takes, which matter in Python only."""
+    return not getattr(report, "data", None) and list(report.rows["row"]) != list(report.rows["position"])
 
 
 def _rows_table(report, chosen, names):
@@ -215,7 +215,7 @@ def _rows_table(report, chosen, names):
     if not len(chosen):
         return ["    (none)"]
     rows = dict(report.rows)
-    rows["effect"] = rows["effect"] * _unit(report)[0]
+    rows["effect"] = rows["effect"] * show.unit(report)[0]
     if "cross_validated_loss" in rows:
         order = np.argsort(-rows["cross_validated_loss"], kind="stable")
         rows["cv_rank"] = np.empty(len(order), dtype=int)
@@ -227,51 +227,7 @@ def _rows_table(report, chosen, names):
     for name in names:
         values = rows[name][chosen]
         if values.dtype.kind == "f":
-            columns.append(_column(values, sign=name == "effect"))
+            columns.append(show.column(values, sign=name == "effect"))
         else:
-            columns.append([_short(str(value), 18) for value in values])
-    return _table([HEADERS[name] for name in names], columns)
-
-
-def _column(values, sign=False):
-    """Numbers in print, with the decimals that show four digits of the largest."""
-    known = [abs(value) for value in values if value is not None and np.isfinite(value)]
-    top = max(known, default=1.0) or 1.0
-    decimals = int(np.clip(3 - np.floor(np.log10(top)), 0, 12))
-    form = f"{{:{'+' if sign else ''}.{decimals}f}}"
-    return ["" if value is None else form.format(value) for value in values]
-
-
-def _table(headers, columns, left=(0,)):
-    """Columns side by side, as lines; numbers to the right, the ``left`` columns to the left."""
-    if headers is not None:
-        columns = [[header, *column] for header, column in zip(headers, columns, strict=True)]
-    lines = list(zip(*columns, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    padded = (
-        [cell.ljust(widths[i]) if i in left else cell.rjust(widths[i]) for i, cell in enumerate(line)] for line in lines
-    )
-    return ["    " + "  ".join(line).rstrip() for line in padded]
-
-
-def _short(text, width):
-    return text if len(text) <= width else text[: width - 3] + "..."
-
-
-def _wrap(text):
-    return textwrap.wrap(text, 90, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
-
-
-def plain(value):
-    """The value in JSON's types: lists, str, int, float, bool and None (also for inf and nan)."""
-    if isinstance(value, dict):
-        return {str(name): plain(item) for name, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value if isinstance(value, (str, int, float, type(None))) else str(value)
+            columns.append([show.short(str(value), 18) for value in values])
+    return show.table([HEADERS[name] for name in names], columns)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ._report_format import unit
 from .diagnostics import agreement
 
 __all__ = ["plot_agreement", "plot_audit"]
@@ -48,7 +49,7 @@ def plot_audit(report, fig=None):
         fig = _pyplot().figure(figsize=(15, 5.2))
     fig.set_layout_engine("constrained", w_pad=0.12)
     left, middle, right = fig.subplots(1, 3, width_ratios=[1, 1.15, 0.8])
-    fig.suptitle(f"Audit of {_short(report.estimator)}: {report.n_train} training rows")
+    fig.suptitle(f"Audit of {_short(report.estimator)}: {report.n_train:,} training rows")
     _plot_effects(report, left)
     _plot_suspects(report, middle)
     _plot_unlearning(report, right)
@@ -185,11 +186,11 @@ def _plot_unlearning(report, ax):
 
 
 def _factor(report):
-    return 1000.0 if report.task == "classification" else 1.0
+    return unit(report)[0]
 
 
 def _loss_name(report):
-    return "log loss x 1000" if report.task == "classification" else "squared error / 2"
+    return unit(report)[1].removeprefix("mean ").removesuffix(", summed")
 
 
 def _short(text, width=70):

@@ -7,28 +7,19 @@ import csv
 import html
 import importlib
 import json
-import platform
 import warnings
 from pathlib import Path
 
 import numpy as np
-import scipy
-import sklearn
-from scipy.stats import spearmanr
 from sklearn.base import is_classifier
-from sklearn.metrics import r2_score
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from . import _report_text
-from ._validation import check_count, check_weights, take_rows
-from .diagnostics import (
-    at_optimum,
-    cross_validated_losses,
-    sample_losses,
-    unlearning_effect,
-)
+from . import _report_format, _report_text
+from . import _report_parts as parts
+from . import _table_checks as checks
+from ._parallel import logger
+from ._validation import check_count, check_groups, check_weights, take_rows
 
 
 def audit(
@@ -41,6 +32,7 @@ def audit(
     X_test=None,
     y_test=None,
     sample_weight=None,
+    groups=None,
     row_names=None,
     k=10,
     n_random=20,
@@ -57,13 +49,19 @@ def audit(
         Held-out rows: a training row's effect is on the mean loss of these.
     X_train, y_train : default=None
         The rows given to ``fit``, all of them and in that order. Without them the report has no labels, predictions
-        or own losses, and no cross-validated loss to compare with.
+        or own losses, and no cross-validated loss to compare with. Where X_train is a DataFrame (pandas or polars), its
+        columns are looked at too: rows that equal others, values that one row alone has, and the values of categorical
+        columns (text, categories, booleans, numbers of at most 10 values) whose rows hurt or carry the model.
     X_test, y_test : default=None
         Rows on which removal is measured; they must not be among the validation rows. Without them the validation
         rows are split in two halves, and the rows to remove are chosen again on one half and measured on the other.
     sample_weight : array-like of shape (n,), default=None
         Weights of the training rows as given to ``fit``, for the cross-validated loss. (All else takes them from the
         model.)
+    groups : array-like of shape (n,), default=None
+        Labels of the rows given to ``fit``, such as where they come from: the report also says what leaving out all
+        rows of one label does. One Newton step a label, or the sum of its rows' effects where that would take too long
+        or no refit exists, as the report then says.
     row_names : array-like of shape (n,), default=None
         What the report calls the rows given to ``fit``; by default the index of a DataFrame ``X_train``, or their
         numbers. ``unlearn`` takes the numbers, which the report then prints as *position*.
@@ -80,8 +78,8 @@ def audit(
     -------
     AuditReport
         ``print`` it, read its ``rows``, ``save`` it. Effects are after removal minus before:
-        **below 0 the row hurts**. They are in mean log loss (nats), or in mean squared error / 2
-        for a regressor, at the refined optimum (see ``stationarity_``).
+        **below 0 the row hurts**. They are in the model's own loss: mean log loss (nats), or mean squared error / 2 for
+        a regressor and a classifier fitted by squared error, at the refined optimum (see ``stationarity_``).
 
     Raises
     ------
@@ -93,7 +91,7 @@ def audit(
     Notes
     -----
     Costs one pass over the training rows per held-out block, ``cv`` fits, and 1 + ``n_random`` copies of the model,
-    one at a time, each with one ``unlearn``.
+    one at a time, each with one ``unlearn``. The logger "sklearn_influence" tells at level INFO which part is at work.
 
     Examples
     --------
@@ -120,6 +118,8 @@ def audit(
     if row_names is not None and len(row_names) != n_fit:
         raise ValueError(f"row_names must name the {n_fit} rows given to fit, got {len(row_names)} names.")
     weight = None if sample_weight is None else check_weights(sample_weight, n_fit)
+    if groups is not None:
+        check_groups(groups, np.asarray(model.sample_indices_), n_fit)
     with warnings.catch_warnings():
         # The report names these rows; once is enough.
         warnings.filterwarnings("ignore", "Row .* has a leverage", UserWarning)
@@ -128,25 +128,28 @@ def audit(
             if row_names is None and hasattr(training[0], "iloc"):
                 row_names = training[0].index
             training = (*training, weight)
-        names = _names(row_names, np.asarray(model.sample_indices_))
-        return _audit(model, validation, training, test, names, k, n_random, cv, check_random_state(random_state))
+        names = parts.names(row_names, np.asarray(model.sample_indices_))
+        rng = check_random_state(random_state)
+        return _audit(model, validation, training, test, groups, names, k, n_random, cv, rng)
 
 
-def _audit(model, validation, training, test, names, k, n_random, cv, rng):
+def _audit(model, validation, training, test, groups, names, k, n_random, cv, rng):
     """`audit` of checked arguments; ``training`` and ``test`` are None when not given."""
     seed = int(rng.randint(2**31 - 1))
     kept = np.asarray(model.sample_indices_)
+    logger.info("audit: effects of %d rows on %d validation rows", len(kept), len(validation[1]))
 
     report = AuditReport(
-        estimator=repr(model.estimator_),
+        estimator=parts.title(model.estimator_),
         method=model.method,
         task="classification" if is_classifier(model) else "regression",
+        loss="log" if is_classifier(model) and hasattr(model, "predict_proba") else "squared",
         n_train=len(kept),
         n_features=int(model.n_features_in_),
         n_targets=1 if validation[1].ndim == 1 else validation[1].shape[1],
         k=min(k, len(kept)),
-        stationarity=_stationarity(model, *validation),
-        quality={"validation": _quality(model, *validation)},
+        stationarity=parts.stationarity(model, *validation),
+        quality={"validation": parts.quality(model, *validation)},
         cross_validation={"folds": cv, "missing": "X_train and y_train were not given"},
     )
     rows = {
@@ -154,23 +157,31 @@ def _audit(model, validation, training, test, names, k, n_random, cv, rng):
         "position": kept,
         "effect": model.influence_on_loss(*validation, aggregate="mean"),
         "self_influence": model.self_influence(),
-        "leverage": _leverage(model),
+        "leverage": parts.leverage(model),
     }
     if training is not None:
-        _add_training_columns(report, rows, model, *training, seed)
+        logger.info("audit: cross-validated losses, %d fits", cv)
+        parts.add_training_columns(report, rows, model, *training, seed)
     order = np.argsort(rows["effect"], kind="stable")
     report.rows = {name: column[order] for name, column in rows.items()}
-    report.suspects = _suspects(report.rows, report.k)
+    report.duplicates = report.alone = report.slices = report.groups = None
+    if training is not None and checks.is_frame(training[0]):
+        logger.info("audit: duplicates and slices")
+        parts.add_column_checks(report, training[0], validation[0])
+    if groups is not None:
+        report.groups = parts.groups(model, *validation, groups, rows["effect"])
+    report.suspects = parts.suspects(report.rows, report.k)
     if test is not None:
-        report.quality["test"] = _quality(model, *test)
+        report.quality["test"] = parts.quality(model, *test)
         chosen_on, effect = "validation", rows["effect"]
     else:
-        first, test = _halves(*validation, report.task, seed)
+        first, test = parts.halves(*validation, report.task, seed)
         chosen_on, effect = "half", model.influence_on_loss(*first, aggregate="mean")
+    logger.info("audit: unlearning, 1 + %d times", n_random)
     report.unlearning = {
         "chosen_on": chosen_on,
         "measured_rows": len(test[1]),
-        **_unlearning(model, effect, *test, report.k, n_random, rng),
+        **parts.unlearning(model, effect, *test, report.k, n_random, rng),
     }
     return report
 
@@ -188,8 +199,10 @@ class AuditReport:
         targets). ``pandas.DataFrame(report.rows)`` makes a table of it.
     quality, stationarity, cross_validation, suspects, unlearning : dict
         The numbers behind the printed sections.
-    estimator, method, task, n_train, n_features, n_targets, k
-        What was audited.
+    duplicates, alone, slices, groups : dict or None
+        What the columns of a DataFrame and ``groups`` told; None where they were not given.
+    estimator, method, task, loss, n_train, n_features, n_targets, k
+        What was audited; ``loss`` is "log" or "squared".
 
     Examples
     --------
@@ -207,10 +220,12 @@ class AuditReport:
 
     def to_dict(self):
         """Everything, in types that JSON knows; what is not finite becomes None."""
-        return _report_text.plain({"versions": _versions(), **self.__dict__})
+        return _report_format.plain({"versions": parts.versions(), **self.__dict__})
 
     def save(self, directory):
         """Write ``ranking.csv``, ``report.json`` and ``audit.png`` (if matplotlib is there).
+
+        Also ``slices.csv`` and ``groups.csv`` where the report has slices and groups.
 
         Parameters
         ----------
@@ -228,11 +243,12 @@ class AuditReport:
             raise ValueError(f"{str(directory)!r} is a file; give the name of a directory.")
         directory.mkdir(parents=True, exist_ok=True)
         files = [directory / "ranking.csv", directory / "report.json"]
-        with open(files[0], "w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(["rank", *self.rows])
-            columns = [column.tolist() for column in self.rows.values()]
-            writer.writerows([rank, *row] for rank, row in enumerate(zip(*columns, strict=True), start=1))
+        _write_columns(files[0], {"rank": np.arange(1, len(self.rows["row"]) + 1), **self.rows})
+        for name in ("slices", "groups"):
+            if getattr(self, name):
+                columns = {key: value for key, value in getattr(self, name).items() if isinstance(value, np.ndarray)}
+                files.append(directory / f"{name}.csv")
+                _write_columns(files[-1], columns)
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False)
         files[1].write_text(text + "\n", encoding="utf-8")
         if self.picture_missing is None:
@@ -264,11 +280,18 @@ class AuditReport:
         return f"<pre>{html.escape(str(self))}</pre>"
 
 
+def _write_columns(path, columns):
+    with open(path, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(columns)
+        writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+
+
 def _check_model(model):
     if isinstance(model, type) or not hasattr(model, "influence_on_loss"):
         name = model.__name__ if isinstance(model, type) else type(model).__name__
         text = "wrap and fit it first: InfluenceEstimator(estimator).fit(X_train, y_train)."
-        if hasattr(model, "steps"):
+        if hasattr(model, "steps") and hasattr(model.steps[-1][1], "influence_on_loss"):
             text = (
                 "give its last step, and the rows as the steps before it transform them: pipeline[-1], pipeline[:-1]."
             )
@@ -312,136 +335,3 @@ def _check_training_rows(model, X_train, y_train):
             "X_train, y_train are not the rows that the model was fitted on, or are in another "
             "order; give them as they were given to fit."
         )
-
-
-def _stationarity(model, X_val, y_val):
-    return {
-        "relative": float(model.stationarity_.relative),
-        "refined": bool(model.refine),
-        "loss_as_fitted": float(sample_losses(model, X_val, y_val).mean()),
-        "loss_at_optimum": float(sample_losses(at_optimum(model), X_val, y_val).mean()),
-    }
-
-
-def _quality(model, X, y):
-    """Mean loss, and the score people know, of the model as it was fitted."""
-    y, predicted = np.asarray(y), model.predict(X)
-    quality = {"rows": len(y), "loss": float(sample_losses(model, X, y).mean())}
-    if is_classifier(model):
-        return {**quality, "accuracy": float(np.mean(y == predicted))}
-    score = r2_score(y, predicted) if len(y) > 1 else np.nan
-    return {**quality, "rmse": float(np.sqrt(np.mean((y - predicted) ** 2))), "r2": float(score)}
-
-
-def _names(row_names, kept):
-    """The rows' own names as a person reads them, or their numbers where they have none."""
-    if row_names is None:
-        return kept
-    names = np.asarray(row_names)[kept]
-    if names.dtype.kind in "iu":
-        return names
-    return np.array([str(name) for name in names.tolist()], dtype=object)  # dates, tuples, strings
-
-
-def _leverage(model):
-    leverage = model.leverages()
-    if leverage.ndim == 3:  # several outputs: the direction that the row pulls most
-        leverage = np.linalg.eigvals(leverage).real.max(axis=1)
-    return leverage
-
-
-def _add_training_columns(report, rows, model, X_train, y_train, sample_weight, seed):
-    """What needs the training rows themselves: labels, predictions, own and unseen losses."""
-    kept = rows["position"]
-    X, y = take_rows(X_train, kept), np.asarray(y_train)[kept]
-    weight = None if sample_weight is None else np.asarray(sample_weight)[kept]
-    report.quality = {"training": _quality(model, X, y), **report.quality}
-    rows["own_loss"] = sample_losses(at_optimum(model), X, y)
-    report.cross_validation["missing"] = None
-    try:
-        rows["cross_validated_loss"] = cross_validated_losses(
-            model.estimator,
-            X,
-            y,
-            cv=report.cross_validation["folds"],
-            sample_weight=weight,
-            random_state=seed,
-        )
-    except ValueError as error:  # a class of one row, say; the rest of the audit stands
-        report.cross_validation["missing"] = str(error)
-    for name, values in (("label", y), ("prediction", np.asarray(model.predict(X)))):
-        if values.ndim == 1 or values.shape[1] == 1:
-            rows[name] = values.ravel()
-        else:
-            rows.update({f"{name}_{t}": column for t, column in enumerate(values.T)})
-
-
-def _suspects(rows, k):
-    """The rows that look wrong by self influence and by cross-validation, and the agreement."""
-    by_self = np.argsort(-rows["self_influence"], kind="stable")
-    suspects = {"by_self_influence": rows["position"][by_self[:k]].tolist()}
-    if "cross_validated_loss" in rows:
-        by_cv = rows["position"][np.argsort(-rows["cross_validated_loss"], kind="stable")[:k]]
-        suspects["by_cross_validation"] = by_cv.tolist()
-        suspects["in_both"] = [i for i in suspects["by_self_influence"] if i in by_cv]
-        suspects["rank_correlation"] = float(spearmanr(rows["self_influence"], rows["cross_validated_loss"]).statistic)
-    return suspects
-
-
-def _halves(X, y, task, seed):
-    """(X, y) to choose on and (X, y) to measure on, each class shared out when it can be."""
-    y = np.asarray(y)
-    share = task == "classification" and np.unique(y, return_counts=True)[1].min() > 1
-    try:
-        first, second = train_test_split(
-            np.arange(len(y)), test_size=0.5, random_state=seed, stratify=y if share else None
-        )
-    except ValueError:  # fewer rows than classes in a half
-        first, second = train_test_split(np.arange(len(y)), test_size=0.5, random_state=seed)
-    return (take_rows(X, first), y[first]), (take_rows(X, second), y[second])
-
-
-def _unlearning(model, effect, X, y, k, n_random, rng):
-    """Unlearn the rows of lowest effect, and as many random ones; measure on X, y."""
-    worst = np.argsort(effect, kind="stable")[:k]
-    removed = np.asarray(model.sample_indices_)[worst[np.asarray(effect)[worst] < 0]]
-    result = {"removed": removed.tolist(), "change": None, "missing": None}
-    if not len(removed):
-        return {**result, "missing": "no row hurts: every effect is 0 or above"}
-    try:
-        measured = unlearning_effect(model, removed, X, y)
-    except ValueError as error:  # they are all the rows of a class, say
-        return {**result, "missing": str(error)}
-    change = measured.after - measured.before
-    random_changes = []
-    for _ in range(n_random):
-        draw = rng.choice(model.sample_indices_, size=len(removed), replace=False)
-        try:
-            other = unlearning_effect(model, np.sort(draw), X, y)
-        except ValueError:  # this draw empties a class; the others still make an average
-            continue
-        random_changes.append(float(np.mean(other.after - other.before)))
-    certificate = measured.certificate
-    by_adding = model.influence_on_loss(X, y, removed, aggregate="mean").sum()
-    return {
-        **result,
-        "loss_before": float(measured.before.mean()),
-        "loss_after": float(measured.after.mean()),
-        "change": float(change.mean()),
-        "standard_error": float(change.std(ddof=1) / np.sqrt(len(change))) if len(change) > 1 else np.nan,
-        "change_by_adding_effects": float(by_adding),
-        "random_changes": random_changes,
-        "moved": measured.moved,
-        "certificate": {name: certificate[name] for name in ("param_bound", "valid", "converged", "n_iter")},
-    }
-
-
-def _versions():
-    package = importlib.import_module(__package__)
-    return {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "scikit-learn": sklearn.__version__,
-        "sklearn_influence": package.__version__,
-    }

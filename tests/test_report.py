@@ -315,8 +315,10 @@ def test_files_round_trip(problem, tmp_path):
     pytest.importorskip("matplotlib")
     report = problem.report
     files = report.save(tmp_path / "new" / "folder")
-    assert [file.name for file in files] == ["ranking.csv", "report.json", "audit.png"]
-    assert files[2].read_bytes().startswith(b"\x89PNG") and files[2].stat().st_size > 10_000
+    # The diabetes table has one column of few values, the sex.
+    slices = ["slices.csv"] if report.slices else []
+    assert [file.name for file in files] == ["ranking.csv", "report.json", *slices, "audit.png"]
+    assert files[-1].read_bytes().startswith(b"\x89PNG") and files[-1].stat().st_size > 10_000
     with open(files[0], newline="", encoding="utf-8") as stream:
         table = list(csv.DictReader(stream))
     assert list(table[0]) == ["rank", *report.rows]
@@ -455,3 +457,62 @@ def test_saving_over_a_file_is_refused(tmp_path):
     report = audit(InfluenceEstimator(Ridge()).fit(case.X, case.y), case.X_test, case.y_test, k=1)
     with pytest.raises(ValueError, match="taken' is a file; give the name of a directory"):
         report.save(tmp_path / "taken")
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")  # scikit-learn's, of polars slices
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_the_columns_of_a_frame_are_looked_at(library, tmp_path):
+    rng = np.random.default_rng(0)
+    n = 240
+    X = pd.DataFrame(rng.normal(size=(n, 3)), columns=list("abc")).assign(part=np.arange(n) % 2)
+    y = np.where(rng.random(n) < 1 / (1 + np.exp(-3 * X.a)), "yes", "no")
+    X.iloc[50] = X.iloc[10]  # planted: equal, with other labels; and one that is in the validation rows
+    y[[10, 50]] = "yes", "no"
+    X.iloc[60] = X.iloc[20]
+    y[60] = y[20]
+    X.iloc[200] = X.iloc[30]
+    X.loc[40, "b"] = 80.0
+    y[(np.arange(n) < 160) & (X.part == 1)] = rng.permuted(y[(np.arange(n) < 160) & (X.part == 1)])
+    X = X if library == "pandas" else pytest.importorskip("polars").DataFrame({c: X[c].tolist() for c in X})
+    model = InfluenceEstimator(LogisticRegression(C=1e3)).fit(X[:160], y[:160])
+    names = [f"id{i}" for i in range(160)]
+    report = audit(
+        model,
+        X[160:],
+        y[160:],
+        X_train=X[:160],
+        y_train=y[:160],
+        k=4,
+        n_random=1,
+        row_names=names,
+        groups=np.arange(160) % 4,
+    )
+    found = report.duplicates
+    assert (found["rows"], found["contradicting_rows"], found["equal_to_validation"]) == (4, 2, 1)
+    assert sorted(found["contradicting"][0]["row"]) == ["id10", "id50"]
+    sets = dict(zip(report.rows["row"], report.rows["duplicate_set"], strict=True))
+    assert sets["id10"] == sets["id50"] != sets["id20"] == sets["id60"] and sets["id0"] == -1
+    effect = dict(zip(report.rows["position"].tolist(), report.rows["effect"], strict=True))
+    odd = list(report.slices["value"]).index("1")
+    assert report.slices["column"][odd] == "part"
+    assert_allclose(report.slices["effect_sum"][odd], sum(effect[i] for i in range(1, 160, 2)))
+    assert report.alone["rows"][0]["row"] == "id40" or report.alone["n_rows"] == 0
+    _check_text(report)
+    text = str(report)
+    assert "id10" in text.split("Contradicting rows")[1] and "Groups left out whole" in text
+    names = [file.name for file in report.save(tmp_path)]
+    assert names[2:4] == ["slices.csv", "groups.csv"]
+    with open(tmp_path / "slices.csv", newline="", encoding="utf-8") as stream:
+        table = list(csv.DictReader(stream))
+    assert list(table[0]) == ["column", "value", "rows", "effect_sum", "effect_mean", "score"]
+    assert float(table[odd]["effect_sum"]) == report.slices["effect_sum"][odd]
+    assert json.loads((tmp_path / "report.json").read_text())["duplicates"] == found
+
+
+def test_the_words_follow_the_loss(flipped, diabetes):
+    assert (flipped.report.loss, diabetes.report.loss) == ("log", "squared")
+    squared = copy.copy(flipped.report)
+    squared.loss = "squared"
+    text = str(squared)
+    assert "mean squared error / 2 x 1000" in text and "log loss" not in text
+    assert "mean squared error / 2  accuracy" in text

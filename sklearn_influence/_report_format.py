@@ -1,0 +1,66 @@
+"""Numbers and columns in print, and in the types that JSON knows."""
+
+import textwrap
+
+import numpy as np
+
+WIDTH = 100
+
+
+def unit(report):
+    """(factor, name) of effects in print: those on a classifier's loss are small, so they are x 1000."""
+    if report.loss == "log":
+        return 1000.0, "mean log loss x 1000"
+    if report.task == "classification":
+        return 1000.0, "mean squared error / 2 x 1000"
+    if report.n_targets > 1:
+        return 1.0, "squared error / 2, summed"
+    return 1.0, "mean squared error / 2"
+
+
+def rows(n):
+    return f"{n:,} row" if n == 1 else f"{n:,} rows"
+
+
+def column(values, sign=False):
+    """Numbers in print, with the decimals that show four digits of the largest."""
+    known = [abs(value) for value in values if value is not None and np.isfinite(value)]
+    top = max(known, default=1.0) or 1.0
+    decimals = int(np.clip(3 - np.floor(np.log10(top)), 0, 12))
+    form = f"{{:{'+' if sign else ''}.{decimals}f}}"
+    return ["" if value is None else form.format(value) for value in values]
+
+
+def table(headers, columns, left=(0,)):
+    """Columns side by side, as lines; numbers to the right, the ``left`` columns to the left."""
+    if headers is not None:
+        columns = [[header, *column] for header, column in zip(headers, columns, strict=True)]
+    lines = list(zip(*columns, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    padded = (
+        [cell.ljust(widths[i]) if i in left else cell.rjust(widths[i]) for i, cell in enumerate(line)] for line in lines
+    )
+    return ["    " + "  ".join(line).rstrip() for line in padded]
+
+
+def short(text, width):
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def wrap(text, hang=""):
+    return textwrap.wrap(text, 90, initial_indent="  ", subsequent_indent="  " + hang, break_on_hyphens=False)
+
+
+def plain(value):
+    """The value in JSON's types: lists, str, int, float, bool and None (also for inf and nan)."""
+    if isinstance(value, dict):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, type(None))) else str(value)
