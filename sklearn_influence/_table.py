@@ -108,12 +108,12 @@ def choose(frame, target, *, model="auto", drop=(), id=None, groups=None, weight
     keep = _complete_rows(frame, target, weight, notes)
     rows = np.flatnonzero(keep)
     frame = frame[keep] if len(rows) < len(frame) else frame
+    if len(rows) < LEAST_ROWS:
+        raise TableError(f"{count(len(rows), 'row')} can be used, but at least {LEAST_ROWS} are needed to split them")
     y = frame[target]
     weights = None if weight is None else _weights(frame[weight], weight)
     model = _choose_model(y, target, model, notes)
     y = _labels(y, target, notes) if model in CLASSIFIERS else _numbers(y, target)
-    if len(y) < LEAST_ROWS:
-        raise TableError(f"{count(len(y), 'row')} can be used, but at least {LEAST_ROWS} are needed to split them")
     rest = frame.drop(columns=[c for c in dict.fromkeys([*used.values(), *drop]) if c is not None])
     X = features(rest, notes)
     table = Table(X, y, _names(frame, rows, id, notes), _group_labels(frame, groups), weights, model, notes=notes)
@@ -314,19 +314,21 @@ def _names(frame, rows, id, notes):
         return rows
     column = frame[id]
     missing = column.isna().to_numpy()
+    if column.dtype.kind == "f" and (column.dropna() == column.dropna().round()).all():
+        column = column.astype("Int64")  # whole numbers became float where some are missing
     names = column.to_numpy()
-    if names.dtype.kind == "f" and not missing.any() and (names == np.round(names)).all():
-        names = names.astype(np.int64)
     if names.dtype.kind not in "iu":
         names = column.astype(str).to_numpy(dtype=object)
         names[missing] = [f"(row {row})" for row in rows[missing]]
-    repeated = int(column.duplicated(keep=False).to_numpy()[~missing].sum())
-    notes.append(
-        f"Rows go by the column {id!r}"
-        + (f", which is the same in {repeated:,} of them" if repeated else "")
-        + (f"; {count(int(missing.sum()), 'row')} without one by the number in the file" if missing.any() else "")
-        + "."
-    )
+    repeated = column.duplicated(keep=False).to_numpy() & ~missing
+    note = f"Rows go by the column {id!r}"
+    if repeated.any():
+        names = names.astype(str).astype(object)
+        names[repeated] = [f"{name} #{row}" for name, row in zip(names[repeated], rows[repeated], strict=True)]
+        note += f"; {count(int(repeated.sum()), 'row')} of a name that others have too, with #, the number in the file"
+    if missing.any():
+        note += f"; {count(int(missing.sum()), 'row')} without a name by the number in the file"
+    notes.append(note + ".")
     return names
 
 

@@ -28,10 +28,11 @@ def run(capsys):
 
 @pytest.fixture
 def no_work(monkeypatch):
-    def fail(options):
+    def fail(*arguments):
         raise AssertionError("work was started")
 
     monkeypatch.setattr(cli, "_audit", fail)
+    monkeypatch.setattr(cli, "audit_file", fail)
 
 
 def test_audit_prints_the_report(run):
@@ -92,7 +93,17 @@ def test_missing_matplotlib_is_said(run, tmp_path, monkeypatch):
         (["audit", "--penalty", "x"], "argument --penalty: must be a number, got 'x'"),
         (["audit", "--model", "tree"], "invalid choice: 'tree'"),
         (["audit", "--method", "exact"], "invalid choice: 'exact'"),
-        (["audit", "rows.csv"], "unrecognized arguments: rows.csv"),
+        (["audit", "rows.csv"], "--target is needed with a FILE: name the column to predict"),
+        (["audit", "rows.csv", "more.csv", "--target", "y"], "unrecognized arguments: more.csv"),
+        (["audit", "--target", "y"], "--target needs a FILE, the table whose column it names"),
+        (["audit", "--drop", "y"], "--drop needs a FILE"),
+        (["audit", "--groups", "y"], "--groups needs a FILE"),
+        (["audit", "--drop", ","], "argument --drop: names no column"),
+        (["audit", "--model", "linear"], "--model linear needs a FILE; without one, logistic or ridge"),
+        (
+            ["audit", "rows.csv", "--target", "y", "--model", "linear", "--penalty", "2"],
+            "--penalty does not go with --model linear, which has none; say --model ridge",
+        ),
     ],
 )
 def test_bad_arguments_exit_2_with_one_sentence(run, no_work, arguments, message):
@@ -126,7 +137,8 @@ def test_help_and_version(run):
     assert status == 0 and "audit" in out
     status, out, _ = run("audit", "--help")
     assert status == 0
-    for option in ("--model", "--penalty", "--method", "--top", "--output", "--seed"):
+    options = ("--target", "--drop", "--id", "--groups", "--weight", "--model", "--penalty", "--method", "--top")
+    for option in (*options, "--output", "--seed", "--quiet"):
         assert option in out
     assert max(map(len, out.splitlines())) <= 100
 
@@ -169,7 +181,7 @@ def test_the_default_audit_needs_no_pandas(tmp_path):
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["ranking.csv", "report.json"]
 
 
-@pytest.mark.parametrize("words", [["data.csv"], ["--outpt", "x"], ["--data", "my.csv"]])
+@pytest.mark.parametrize("words", [["--outpt", "x"], ["--data", "my.csv"]])
 def test_unknown_arguments_point_to_the_help_of_the_command(words, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["audit", *words])

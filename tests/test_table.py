@@ -128,10 +128,12 @@ def test_rows_go_by_their_id_or_their_number():
     assert table.names[3] == "p3" and "Rows go by the column 'person'." in table.notes
     ids = FRAME.assign(person=[None, 7, 7, *range(100, 97 + N)])
     table = choose("price", ids, id="person")
-    assert table.names[:3].tolist() == ["(row 0)", "7.0", "7.0"]
-    assert "Rows go by the column 'person', which is the same in 2 of them; 1 row without one by the number" in str(
-        table.notes
-    )
+    assert table.names[:4].tolist() == ["(row 0)", "7 #1", "7 #2", "100"]
+    note = next(note for note in table.notes if note.startswith("Rows go by"))
+    assert "2 rows of a name that others have too, with #, the number in the file" in note
+    assert "1 row without a name by the number in the file." in note
+    shared = choose("price", FRAME.assign(person=np.arange(N) // 2), id="person")
+    assert shared.names[:3].tolist() == ["0 #0", "0 #1", "1 #2"]
 
 
 def test_rows_without_target_or_weight_are_left_out_and_counted():
