@@ -7,15 +7,24 @@ import numpy as np
 WIDTH = 100
 
 
-def unit(report):
-    """(factor, name) of effects in print: those on a classifier's loss are small, so they are x 1000."""
+def loss_name(report):
+    """The loss in words."""
     if report.loss == "log":
-        return 1000.0, "mean log loss x 1000"
-    if report.task == "classification":
-        return 1000.0, "mean squared error / 2 x 1000"
-    if report.n_targets > 1:
-        return 1.0, "squared error / 2, summed"
-    return 1.0, "mean squared error / 2"
+        return "mean log loss"
+    if report.task == "regression" and report.n_targets > 1:
+        return "squared error / 2, summed"
+    return "mean squared error / 2"
+
+
+def unit(report):
+    """(factor, name) of effects in print: those on a classifier's loss are small, so they are x 1000, and x 1,000,000
+    where one row among very many does little."""
+    factor = 1000 if report.task == "classification" else 1
+    largest = np.abs(report.rows["effect"]).max(initial=0.0)
+    while 0 < largest * factor < 0.01 and factor < 1_000_000_000:
+        factor *= 1000
+    times = {1: "", 1000: " x 1000"}.get(factor, f" x {factor:,}")
+    return float(factor), loss_name(report) + times
 
 
 def rows(n):
@@ -48,7 +57,10 @@ def short(text, width):
 
 
 def wrap(text, hang=""):
-    return textwrap.wrap(text, 90, initial_indent="  ", subsequent_indent="  " + hang, break_on_hyphens=False)
+    """Lines of a paragraph, in which "/ 2" and "x 1000" stay with what they are about."""
+    text = text.replace(" / ", "\xa0/\xa0").replace(" x 1", "\xa0x\xa01")
+    lines = textwrap.wrap(text, 90, initial_indent="  ", subsequent_indent="  " + hang, break_on_hyphens=False)
+    return [line.replace("\xa0", " ") for line in lines]
 
 
 def plain(value):

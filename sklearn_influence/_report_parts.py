@@ -27,7 +27,7 @@ def title(estimator):
     if not hasattr(estimator, "steps"):
         return " ".join(repr(estimator).split())
     before = ", ".join(type(step).__name__ for _, step in estimator.steps[:-1])
-    return title(estimator.steps[-1][1]) + (f" on the columns of {before}" if before else "")
+    return title(estimator.steps[-1][1]) + (f" after {before}" if before else "")
 
 
 def stationarity(model, X_val, y_val):

@@ -11,7 +11,7 @@ LEVERAGE_WARNING = 0.5
 def lines(report):
     """The report as lines of at most WIDTH characters."""
     size = f"{report.n_train:,} training rows, {report.n_features:,} columns"
-    result = [f"Audit of {report.estimator}"[: show.WIDTH]]
+    result = [show.short(f"Audit of {report.estimator}", show.WIDTH)]
     result += ["=" * len(result[0]), f"{size}, method {report.method}"]
     sections = (
         data_text,
@@ -43,9 +43,9 @@ def _quality_text(report):
         name = f"training, {report.cross_validation['folds']}-fold cross-validated"
         quality = {"training": quality.pop("training"), name: unseen, **quality}
     if report.task == "classification":
-        titles = {"loss": show.unit(report)[1].removesuffix(" x 1000"), "accuracy": "accuracy"}
+        titles = {"loss": show.loss_name(report), "accuracy": "accuracy"}
     else:
-        titles = {"loss": show.unit(report)[1], "rmse": "RMSE", "r2": "R2"}
+        titles = {"loss": show.loss_name(report), "rmse": "RMSE", "r2": "R2"}
     columns = [list(quality), [f"{values['rows']:,}" for values in quality.values()]]
     for key in titles:
         values = [part.get(key) for part in quality.values()]
@@ -131,8 +131,8 @@ def _suspects_text(report):
         return lines + show.wrap(f"No cross-validated loss: {report.cross_validation['missing']}.")
     suspects = report.suspects
     name = dict(zip(report.rows["position"].tolist(), report.rows["row"], strict=True))
-    others = [i for i in suspects["by_cross_validation"] if i not in suspects["in_both"]]
-    listed = ", ".join(str(name[i]) for i in others)
+    others = [str(name[i]) for i in suspects["by_cross_validation"] if i not in suspects["in_both"]]
+    listed = ("; " if any("," in other for other in others) else ", ").join(others)
     return lines + show.wrap(
         f"The two rankings agree on {len(suspects['in_both'])} of their top {show.rows(report.k)}; rank "
         f"correlation over all rows {suspects['rank_correlation']:.2f}."

@@ -21,12 +21,16 @@ FAR = 4.0
 
 @dataclass
 class Column:
-    """One column: ``values`` of each code, ``codes`` of the training and of the other rows; -1 is missing."""
+    """One column: ``values`` of each code, ``codes`` of the training and of the other rows; -1 is missing.
+
+    ``text`` is whether each value is a parameter of its own; ``categorical`` also takes numbers of few values.
+    """
 
     name: str
     values: list
     codes: np.ndarray
     others: np.ndarray
+    text: bool
     categorical: bool
 
 
@@ -45,8 +49,9 @@ def _column(X, others, name):
     parts = [_array(X[name])] + ([_array(others[name])] if others is not None else [])
     values, codes = _factorize(np.concatenate(parts), X)
     n = len(parts[0])
-    few = len(values) <= MOST_VALUES if parts[0].dtype == object else len(values) <= FEW_NUMBERS
-    return Column(str(name), values, codes[:n], codes[n:], few)
+    text = parts[0].dtype == object
+    few = len(values) <= (MOST_VALUES if text else FEW_NUMBERS)
+    return Column(str(name), values, codes[:n], codes[n:], text, few)
 
 
 def _array(column):
@@ -169,7 +174,7 @@ def stands_alone(columns, rows, X, k):
     leverage = rows["leverage"]
     once = []  # (place, column, value)
     for column in columns:
-        if not column.categorical:
+        if not column.text:
             continue
         counts = np.bincount(column.codes + 1, minlength=len(column.values) + 1)
         for place in np.flatnonzero(counts[column.codes + 1] == 1):
@@ -209,7 +214,7 @@ def _far_numbers(X, columns, places):
     found = {place: [] for place in reasons}
     for name, column in zip(X.columns, columns, strict=True):
         values = _array(X[name])
-        if column.categorical or values.dtype == object:
+        if column.text:
             continue
         spread = np.nanstd(values)
         for place in found:

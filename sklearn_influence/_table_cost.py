@@ -16,7 +16,7 @@ DRAWS = 20
 FEWEST_DRAWS = 5
 # Removals of random rows may take this many seconds; with fewer draws the comparison is coarser.
 _DRAWING = 60.0
-# Pairs of a training and a validation row, times outputs: about a minute of work on two cores.
+# Pairs of a training and a validation row, where there is one output: about a minute of work on two cores.
 MOST_PAIRS = 3e9
 _REHEARSAL = (2_000, 4_000)
 _PROBES = 4_000
@@ -40,7 +40,7 @@ class Cost:
 
 def validation_rows(n_train, n_validation, n_outputs):
     """How many of the validation rows the effects can be measured on in reasonable time."""
-    return int(min(n_validation, max(1_000, MOST_PAIRS // (n_train * n_outputs))))
+    return int(min(n_validation, max(1_000, MOST_PAIRS // (n_train * n_outputs**1.5))))
 
 
 def estimate(table, train, validation, wrap):

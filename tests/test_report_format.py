@@ -1,6 +1,9 @@
 """Numbers and columns as the report prints them, and as JSON takes them."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 
 from sklearn_influence import _report_format as show
 
@@ -26,3 +29,27 @@ def test_long_labels_are_cut():
 def test_plain_values_are_what_json_knows():
     given = {"a": np.array([1.0, np.inf]), 2: (np.int64(3), np.True_, None), "b": np.str_("x")}
     assert show.plain(given) == {"a": [1.0, None], "2": [3, True, None], "b": "x"}
+
+
+@pytest.mark.parametrize(
+    "task, loss, largest, factor, name",
+    [
+        ("classification", "log", 0.1, 1e3, "mean log loss x 1000"),
+        ("classification", "log", 1e-6, 1e6, "mean log loss x 1,000,000"),
+        ("classification", "squared", 0.1, 1e3, "mean squared error / 2 x 1000"),
+        ("regression", "squared", 50.0, 1.0, "mean squared error / 2"),
+        ("regression", "squared", 1e-4, 1e3, "mean squared error / 2 x 1000"),
+        ("regression", "squared", 0.0, 1.0, "mean squared error / 2"),
+    ],
+)
+def test_effects_are_in_units_that_can_be_read(task, loss, largest, factor, name):
+    report = SimpleNamespace(task=task, loss=loss, n_targets=1, rows={"effect": np.array([0.0, -largest])})
+    assert show.unit(report) == (factor, name)
+
+
+def test_units_are_not_broken():
+    for n in range(60, 100):
+        lines = show.wrap("a" * n + " mean squared error / 2 x 1000")
+        assert all(not line.strip().startswith(("/", "2", "x", "1000")) for line in lines) and "\xa0" not in "".join(
+            lines
+        )

@@ -16,9 +16,9 @@ from sklearn_influence import _report_parts as parts
 def test_titles_are_one_line():
     assert parts.title(Ridge(alpha=2.0)) == "Ridge(alpha=2.0)"
     pipeline = make_pipeline(StandardScaler(), Ridge())
-    assert parts.title(pipeline) == "Ridge() on the columns of StandardScaler"
+    assert parts.title(pipeline) == "Ridge() after StandardScaler"
     search = GridSearchCV(pipeline, {"ridge__alpha": [3.0]}, cv=2).fit(np.eye(4), np.arange(4.0))
-    assert parts.title(search) == "Ridge(alpha=3.0) on the columns of StandardScaler"
+    assert parts.title(search) == "Ridge(alpha=3.0) after StandardScaler"
     assert "\n" not in parts.title(LogisticRegression(class_weight={i: 1.0 for i in range(40)}))
 
 

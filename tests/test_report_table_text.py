@@ -11,6 +11,7 @@ EMPTY = SimpleNamespace(data=None, alone=None, slices=None, groups=None, duplica
 
 def report(**sections):
     base = {"task": "classification", "loss": "log", "n_targets": 1, "n_train": 900, "k": 2, "method": "newton"}
+    base["rows"] = {"effect": np.array([0.5])}
     return SimpleNamespace(**{**vars(EMPTY), **base, **sections})
 
 

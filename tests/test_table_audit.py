@@ -10,8 +10,13 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.linear_model import LogisticRegression
 
-from sklearn_influence import InfluenceEstimator, _table, cli
+from sklearn_influence import InfluenceEstimator, _table, _table_cost, cli
 from sklearn_influence._table_file import read_table
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    monkeypatch.setattr(_table_cost, "DRAWS", 3)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def test_costs_are_rounded(seconds, memory, text):
 def test_validation_rows_are_cut_where_pairs_are_too_many():
     assert cost.validation_rows(120, 40, 1) == 40
     assert cost.validation_rows(120_000, 40_000, 1) == 25_000
-    assert cost.validation_rows(120_000, 40_000, 5) == 5_000
+    assert cost.validation_rows(120_000, 40_000, 4) == 3_125
     assert cost.validation_rows(12_000_000, 4_000_000, 5) == 1_000  # never fewer
 
 
