@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.metrics import accuracy_score, log_loss, r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler, scale
+from sklearn.preprocessing import StandardScaler, TargetEncoder, scale
 
 from sklearn_influence import InfluenceEstimator, audit
 from sklearn_influence.diagnostics import sample_losses
@@ -516,3 +517,20 @@ def test_the_words_follow_the_loss(flipped, diabetes):
     text = str(squared)
     assert "mean squared error / 2 x 1000" in text and "log loss" not in text
     assert "mean squared error / 2  accuracy" in text
+
+
+@pytest.mark.filterwarnings("ignore:.TargetEncoder.shuffle. and:FutureWarning")
+def test_rows_that_a_transformer_sees_anew_are_still_the_rows():
+    """A TargetEncoder's fit_transform, which the model is fitted on, is not its transform."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"town": rng.choice(list("abcdefghij"), 400), "x": rng.normal(size=400)})
+    y = np.where(X.x + rng.normal(size=400) > 0, "yes", "no")
+    columns = make_column_transformer((TargetEncoder(random_state=0), ["town"]), (StandardScaler(), ["x"]))
+    model = InfluenceEstimator(make_pipeline(columns, LogisticRegression())).fit(X[:250], y[:250])
+    report = audit(model, X[250:], y[250:], X_train=X[:250], y_train=y[:250], k=2, n_random=2)
+    assert set(report.slices["column"]) == {"town"}
+    _check_text(report)
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(250)
+        with pytest.raises(ValueError, match="not the rows that the model was fitted on"):
+            audit(model, X[250:], y[250:], X_train=X.iloc[order], y_train=y[order], k=2, n_random=2)
