@@ -53,7 +53,12 @@ def table(headers, columns, left=(0,)):
 
 
 def short(text, width):
-    return text if len(text) <= width else text[: width - 3] + "..."
+    """The text cut to a width; a number behind #, which tells rows of one name apart, is kept."""
+    if len(text) <= width:
+        return text
+    name, mark, number = text.rpartition(" #")
+    tail = mark + number if name and number.isdigit() else ""
+    return text[: width - 3 - len(tail)] + "..." + tail
 
 
 def wrap(text, hang=""):

@@ -24,6 +24,7 @@ def test_tables_align_names_left_and_numbers_right():
 def test_long_labels_are_cut():
     assert show.short("abcdefghij", 8) == "abcde..."
     assert show.short("abc", 8) == "abc"
+    assert show.short("a long name #57", 12) == "a lon... #57"
 
 
 def test_plain_values_are_what_json_knows():
