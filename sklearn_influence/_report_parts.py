@@ -1,5 +1,6 @@
 """The numbers behind an audit's sections, each from public methods of the model."""
 
+import copy
 import importlib
 import platform
 import warnings
@@ -73,6 +74,8 @@ def add_training_columns(report, rows, model, X_train, y_train, sample_weight, s
     weight = None if sample_weight is None else np.asarray(sample_weight)[kept]
     report.quality = {"training": quality(model, X, y), **report.quality}
     rows["own_loss"] = sample_losses(at_optimum(model), X, y)
+    # What the row's loss would be had the model not seen it: large where its label is unlikely, whatever its leverage.
+    rows["leave_one_out_loss"] = rows["own_loss"] + rows["self_influence"]
     report.cross_validation["missing"] = None
     try:
         rows["cross_validated_loss"] = cross_validated_losses(
@@ -145,14 +148,17 @@ def groups(model, X_val, y_val, labels, effect):
 
 
 def suspects(rows, k):
-    """The rows that look wrong by self influence and by cross-validation, and the agreement."""
-    by_self = np.argsort(-rows["self_influence"], kind="stable")
-    suspects = {"by_self_influence": rows["position"][by_self[:k]].tolist()}
+    """The rows that look wrong by what their removal says and by cross-validation, and the agreement.
+
+    ``by`` names the column that ranks them: the leave-one-out loss, or the self influence without labels.
+    """
+    by = "leave_one_out_loss" if "leave_one_out_loss" in rows else "self_influence"
+    suspects = {"by": by, "rows": rows["position"][np.argsort(-rows[by], kind="stable")[:k]].tolist()}
     if "cross_validated_loss" in rows:
         by_cv = rows["position"][np.argsort(-rows["cross_validated_loss"], kind="stable")[:k]]
         suspects["by_cross_validation"] = by_cv.tolist()
-        suspects["in_both"] = [i for i in suspects["by_self_influence"] if i in by_cv]
-        suspects["rank_correlation"] = float(spearmanr(rows["self_influence"], rows["cross_validated_loss"]).statistic)
+        suspects["in_both"] = [i for i in suspects["rows"] if i in by_cv]
+        suspects["rank_correlation"] = float(spearmanr(rows[by], rows["cross_validated_loss"]).statistic)
     return suspects
 
 
@@ -181,14 +187,14 @@ def unlearning(model, effect, X, y, k, n_random, rng):
     except ValueError as error:  # they are all the rows of a class, say
         return {**result, "missing": str(error)}
     change = measured.after - measured.before
-    random_changes = []
+    before, random_changes = measured.before.mean(), []
     for _ in progress(range(n_random), model.verbose, "audit: random removals"):
         draw = rng.choice(model.sample_indices_, size=len(removed), replace=False)
         try:
-            other = unlearning_effect(model, np.sort(draw), X, y)
+            other = copy.deepcopy(model).unlearn(np.sort(draw))
         except ValueError:  # this draw empties a class; the others still make an average
             continue
-        random_changes.append(float(np.mean(other.after - other.before)))
+        random_changes.append(float(sample_losses(other, X, y).mean() - before))
     certificate = measured.certificate
     by_adding = model.influence_on_loss(X, y, removed, aggregate="mean").sum()
     return {

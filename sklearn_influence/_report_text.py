@@ -115,18 +115,16 @@ def _effects_text(report):
 
 def _suspects_text(report):
     wrong = "mislabelled" if report.task == "classification" else "wrong"
-    things = "labels" if report.task == "classification" else "values"
-    order = np.argsort(-report.rows["self_influence"], kind="stable")[: report.k]
-    names = ["row", "position", "label", "prediction", "self_influence", "cross_validated_loss", "cv_rank"]
-    lines = [
-        f"Rows that look {wrong}",
-        *show.wrap(
-            "Self influence: how much the row's own loss would grow if the model had not seen "
-            "it. Cross-validated loss, from models that had not, is the plain baseline, which "
-            f"often finds wrong {things} at least as well."
-        ),
-        *_rows_table(report, order, names),
-    ]
+    by = report.suspects["by"]
+    order = np.argsort(-report.rows[by], kind="stable")[: report.k]
+    names = ["row", "position", "label", "prediction", by, "self_influence", "cross_validated_loss", "cv_rank"]
+    meaning = (
+        "Leave-one-out loss: the row's loss if the model had not seen it, which is its own loss and its self influence "
+        "together. Cross-validated loss, from refits without a fold, is the plain baseline."
+    )
+    if by == "self_influence":
+        meaning = "Self influence: how much the row's own loss would grow if the model had not seen it."
+    lines = [f"Rows that look {wrong}", *show.wrap(meaning), *_rows_table(report, order, list(dict.fromkeys(names)))]
     if "by_cross_validation" not in report.suspects:
         return lines + show.wrap(f"No cross-validated loss: {report.cross_validation['missing']}.")
     suspects = report.suspects
@@ -199,6 +197,7 @@ HEADERS = {
     "prediction": "predicted",
     "own_loss": "own loss",
     "self_influence": "self influence",
+    "leave_one_out_loss": "loo loss",
     "leverage": "leverage",
     "cross_validated_loss": "cv loss",
     "cv_rank": "cv rank",

@@ -114,14 +114,19 @@ def _plot_effects(report, ax):
 
 
 def _plot_suspects(report, ax):
-    rows, flagged = report.rows, report.suspects["by_self_influence"]
+    rows, flagged = report.rows, report.suspects["rows"]
     known = "cross_validated_loss" in rows
     x = rows["cross_validated_loss" if known else "leverage"]
-    y = rows["self_influence"]
+    y = rows[report.suspects["by"]]
     marked = np.isin(rows["position"], flagged)
     ax.scatter(x[~marked], y[~marked], s=14, color=NEUTRAL, alpha=0.5, linewidths=0)
     ax.scatter(x[marked], y[marked], s=26, color=HARMFUL)
+    labelled = []
     for i in np.flatnonzero(marked)[np.argsort(-y[marked])][:6]:
+        # A name that would lie on another is left out; the ranking has them all.
+        if any(abs(y[i] - y[j]) < 0.05 * np.ptp(y) and abs(x[i] - x[j]) < 0.2 * np.ptp(x) for j in labelled):
+            continue
+        labelled.append(i)
         ax.annotate(
             _short(str(rows["row"][i]), 14),
             (x[i], y[i]),
@@ -131,7 +136,8 @@ def _plot_suspects(report, ax):
             fontsize=8,
         )
     ax.set_xlabel("cross-validated loss of the row" if known else "leverage of the row")
-    ax.set_ylabel("self influence of the row")
+    by = {"leave_one_out_loss": "leave-one-out loss of the row", "self_influence": "self influence of the row"}
+    ax.set_ylabel(by[report.suspects["by"]])
     wrong = "mislabelled" if report.task == "classification" else "wrong"
     ax.set_title(f"Rows that look {wrong} (marked: top {len(flagged)})")
 

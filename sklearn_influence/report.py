@@ -21,6 +21,7 @@ from . import _report_parts as parts
 from . import _table_checks as checks
 from ._parallel import logger
 from ._validation import check_count, check_groups, check_weights, take_rows
+from .composite import final_step
 
 
 def audit(
@@ -146,7 +147,7 @@ def _audit(model, validation, training, test, groups, names, k, n_random, cv, rn
         task="classification" if is_classifier(model) else "regression",
         loss="log" if is_classifier(model) and hasattr(model, "predict_proba") else "squared",
         n_train=len(kept),
-        n_features=int(model.n_features_in_),
+        n_features=int(final_step(model.estimator_).n_features_in_),
         n_targets=1 if validation[1].ndim == 1 else validation[1].shape[1],
         k=min(k, len(kept)),
         stationarity=parts.stationarity(model, *validation),
@@ -196,7 +197,8 @@ class AuditReport:
         One entry per training row still in the model, most harmful first: ``row`` (label in the DataFrame's index, or
         row number), ``position`` (row number given to ``fit``, which is what ``unlearn`` takes), ``effect`` (on the
         mean validation loss; below 0 it hurts), ``self_influence``, ``leverage`` and, when the training rows were
-        given, ``own_loss``, ``cross_validated_loss``, ``label`` and ``prediction`` (``label_0``, ... for several
+        given, ``own_loss``, ``leave_one_out_loss`` (own loss and self influence together: the loss of a model that has
+        not seen the row), ``cross_validated_loss``, ``label`` and ``prediction`` (``label_0``, ... for several
         targets). ``pandas.DataFrame(report.rows)`` makes a table of it.
     quality, stationarity, cross_validation, suspects, unlearning : dict
         The numbers behind the printed sections.

@@ -78,7 +78,7 @@ def problem(request):
 
 def test_planted_flips_rank_high(flipped):
     # 12 of 284 are flipped: by chance a list of 12 would hold half a flip.
-    for ranking, least in (("by_self_influence", 8), ("by_cross_validation", 10)):
+    for ranking, least in (("rows", 10), ("by_cross_validation", 10)):
         assert np.isin(flipped.report.suspects[ranking], flipped.flipped).sum() >= least
     assert np.isin(flipped.report.unlearning["removed"], flipped.flipped).sum() >= 6
     assert flipped.report.unlearning["change"] < min(flipped.report.unlearning["random_changes"])
@@ -106,8 +106,8 @@ def test_columns_equal_direct_calls(problem):
     assert_array_equal(rows["prediction"], model.predict(problem.X_train)[at])
     assert rows["row"].tolist() == problem.X_train.index[at].tolist()
     k = problem.report.k
-    top = at[np.argsort(-rows["self_influence"])[:k]]
-    assert problem.report.suspects["by_self_influence"] == top.tolist()
+    top = at[np.argsort(-(rows["own_loss"] + rows["self_influence"]))[:k]]
+    assert problem.report.suspects["rows"] == top.tolist()
 
 
 def test_own_and_left_out_loss_add_up(problem):
@@ -120,7 +120,8 @@ def test_own_and_left_out_loss_add_up(problem):
         refitted = _refit(problem, kept)
         i = [rows["position"][place]]
         left_out = sample_losses(refitted, problem.X_train.iloc[i], problem.y_train[i])[0]
-        predicted = rows["own_loss"][place] + rows["self_influence"][place]
+        predicted = rows["leave_one_out_loss"][place]
+        assert predicted == rows["own_loss"][place] + rows["self_influence"][place]
         assert_allclose(predicted, left_out, rtol=rtol)
 
 
