@@ -297,7 +297,7 @@ class InfluenceMixin(UnlearningMixin):
         -----
         "newton": ``loss(y, f + df) - loss(y, f)``, without cancellation. "first_order": ``u_test' df`` (Koh and Liang
         2017, Eq. 2). Cost: min(m, k) solves and one product of m by n_params by k; with "first_order" and
-        ``aggregate`` one solve in all.
+        ``aggregate`` one solve in all; a sum of squared losses takes n solves, and one product of the test rows.
 
         Examples
         --------

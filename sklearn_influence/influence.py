@@ -76,6 +76,8 @@ def loss_change(effects, X, y, loss, method, out, weight=None, aggregate=False, 
         out[...] = 0.0
     if method == "first_order":
         return _linear_loss_change(effects, X, weight[:, None] * loss.gradient(y, f), out, aggregate, verbose)
+    if aggregate and loss.quadratic and X.n_rows > 2 * X.width:
+        return _squared_loss_sum(effects, X, y, f, loss, weight, out, verbose)
     for tests, part, df in outputs_change(effects, X, verbose, None if aggregate else out):
         if aggregate:
             out[part] += weight[tests] @ loss.change(y[tests], f[tests], df)
@@ -83,6 +85,17 @@ def loss_change(effects, X, y, loss, method, out, weight=None, aggregate=False, 
             block = loss.change(y[tests], f[tests], df, out=out[tests, part])
             if (weight[tests] != 1.0).any():
                 block *= weight[tests, None]
+    return out
+
+
+def _squared_loss_sum(effects, X, y, f, loss, weight, out, verbose):
+    """The sum of squared losses is a parabola in the change: ``g'd + 1/2 d'Md``, M of the size of the parameters."""
+    objective = effects.objective
+    G = objective.pullback_sum(weight[:, None] * loss.gradient(y, f), X)
+    squares = objective.squared_outputs(X, weight)
+    for part in progress(row_blocks(effects, 4 * X.width), verbose, "influence on losses"):
+        delta = effects.params(part)
+        out[part] = G @ delta + 0.5 * squares(delta)
     return out
 
 

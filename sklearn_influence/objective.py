@@ -56,6 +56,9 @@ class Objective(Protocol):
     def outputs_change(self, delta, X=None):
         """(m, q, k): change of the outputs under each parameter change of delta (p, k)."""
 
+    def squared_outputs(self, X, weight):
+        """``delta -> sum_i w_i |J_i delta|**2`` over the rows of X: (p, k) to (k,), after one pass over the rows."""
+
     def pullback(self, U, X=None, onto=None, out=None):
         """(p, m): each row's J' u; with ``onto`` (p, c), its product ``onto' J' u`` (c, m)."""
 

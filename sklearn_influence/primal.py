@@ -185,6 +185,18 @@ class PrimalObjective:
         k = delta.shape[1]
         return X.dot(self._theta(delta)).reshape(X.n_rows, self.n_outputs, k)
 
+    def squared_outputs(self, X, weight):
+        centre = X.mean(weight)
+        gram = X.gram(weight[:, None], centre)[0]
+
+        def total(delta):
+            theta = to_outputs(delta, self.n_outputs, self.fit_intercept)
+            if self.fit_intercept:
+                theta[:, -1] += np.einsum("j,qjk->qk", centre, theta[:, :-1])
+            return sum(np.einsum("jk,jk->k", block, gram @ block) for block in theta)
+
+        return total
+
     def pullback(self, U, X=None, onto=None, out=None):
         X = self.design if X is None else X
         if onto is not None and X.is_sparse:

@@ -83,3 +83,18 @@ def test_classwise_effects_project_as_others_do(kind):
     out = influence.loss_change(effects, X, objective.y[:3], objective.loss, "newton", np.empty((3, 4)))
     df = objective.outputs_change(effects.params(slice(0, 4)), X)
     np.testing.assert_allclose(out, objective.loss.change(objective.y[:3], objective.outputs(X), df), atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["squares", "logistic"])
+def test_a_sum_of_squared_losses_equals_its_terms(kind):
+    """Summed over many test rows as a parabola in the parameters, without the pairs; weights and balance included."""
+    objective, factor = optimum(kind, balanced=kind == "logistic")
+    effects = row_effects(objective, factor, ROWS, "newton")
+    rng = np.random.default_rng(0)
+    X = objective.read_rows(rng.standard_normal((50, D)) + 100.0)
+    y, weight = rng.standard_normal((50, objective.n_outputs)), rng.uniform(0.0, 2.0, 50)
+    pairs = influence.loss_change(effects, X, y, SquaredError(), "newton", np.empty((50, 4)), weight)
+    for memory in (1e-3, 1000):
+        with config_context(working_memory=memory):
+            total = influence.loss_change(effects, X, y, SquaredError(), "newton", np.empty(4), weight, aggregate=True)
+        np.testing.assert_allclose(total, pairs.sum(axis=0), rtol=1e-11, atol=1e-11 * np.abs(pairs).max())
