@@ -8,6 +8,7 @@ rows, weights and parameters influences are about.
 import copy
 
 import numpy as np
+from scipy import sparse
 from sklearn import get_config
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
@@ -337,6 +338,9 @@ def steps_that_differ(estimator, X, y):
 
 
 def _same(first, second):
+    if sparse.issparse(first) and sparse.issparse(second) and first.shape == second.shape:
+        excess = abs(first - second) - 1e-6 * abs(second)  # a place that is NaN in either exceeds nothing
+        return not (excess.tocsr().data > 1e-8).any()
     first, second = (part.toarray() if hasattr(part, "toarray") else np.asarray(part) for part in (first, second))
     if first.dtype.kind not in "biuf" or second.dtype.kind not in "biuf":
         return bool(np.all(first == second))
