@@ -81,6 +81,21 @@ def take_rows(X, rows):
     return [X[i] for i in rows]
 
 
+def check_no_dates(X):
+    """Refuse dates and durations, which NumPy would make nanoseconds, numbers like any other to a linear model."""
+    dtypes = getattr(X, "dtypes", None)
+    columns = getattr(X, "columns", None)
+    if dtypes is None or columns is None:
+        dtypes, columns = [getattr(X, "dtype", None)], ["X"]
+    for name, dtype in zip(columns, dtypes, strict=True):
+        temporal = getattr(dtype, "is_temporal", bool)()  # polars'
+        if temporal or getattr(dtype, "kind", None) in ("M", "m") or str(dtype).startswith("period"):
+            raise ValueError(
+                f"{name!s} holds dates or times ({dtype}), which would count as nanoseconds. Turn them into numbers of "
+                "a unit that you choose, such as days since the first, or leave the column out."
+            )
+
+
 def as_numbers(values, what):
     """A float64 array; ValueError for what holds no real numbers, complex ones among them."""
     try:

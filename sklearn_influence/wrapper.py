@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from . import composite
-from ._validation import check_weights, count_rows, take_rows
+from ._validation import check_no_dates, check_weights, count_rows, take_rows
 from .base import InfluenceMixin
 from .composite import check_composite
 
@@ -220,9 +220,12 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
         fit_params, weight = composite.fit_parameters(self.estimator, sample_weight, fit_params)
         if weight is not None and n is not None:
             weight = check_weights(weight, n)
+        if not composite.transforms(self.estimator):
+            check_no_dates(X)
         # A frozen estimator is its own clone, and edits are not for the caller's.
         estimator = copy.deepcopy(self.estimator) if frozen else clone(self.estimator)
         rows = composite.fit_recording(estimator, X, y, fit_params)
+        check_no_dates(rows)
         rows = check_array(rows, accept_sparse="csr", dtype=[np.float64, np.float32])
         if n is not None and len(rows.shape) and rows.shape[0] != n:
             raise ValueError(
