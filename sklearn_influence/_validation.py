@@ -77,8 +77,20 @@ def take_rows(X, rows):
     if hasattr(X, "tocsr"):
         return X.tocsr()[rows]
     if hasattr(X, "shape"):  # NumPy, polars
-        return X[rows]
+        return _apart(X[rows])
     return [X[i] for i in rows]
+
+
+def _apart(X):
+    """Rows of polars with a memory of their own: those of text it takes by reference, and keeps all that was there."""
+    if hasattr(X, "get_columns"):
+        return X.with_columns([_apart(column) for column in X.get_columns()])
+    dtype = getattr(X, "dtype", None)
+    if str(dtype) == "String":
+        return X + ""
+    if str(dtype) == "Binary" or getattr(dtype, "is_nested", bool)():
+        return type(X)(X.name, X.to_list(), dtype=dtype)
+    return X
 
 
 def check_no_dates(X):
