@@ -344,6 +344,8 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
             "non_deterministic",
         ):
             setattr(tags, name, getattr(inner, name))
+        if tags.classifier_tags is not None:
+            tags.classifier_tags.multi_label = False  # no family takes several labels a row
         return tags
 
     def _get_fitted_attr_html(self, doc_link=""):

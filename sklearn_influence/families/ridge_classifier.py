@@ -23,9 +23,10 @@ class RidgeClassifierFamily(LeastSquaresFamily):
         check_class_weight(estimator.class_weight)
 
     def encode(self, estimator, y):
-        if np.ndim(y) == 2 and np.shape(y)[1] > 1:
+        shape = np.asarray(y).shape
+        if len(shape) == 2 and shape[1] > 1:
             raise ValueError(
-                f"{type(estimator).__name__} with several labels a row is not supported: y has shape {np.shape(y)}. "
+                f"{type(estimator).__name__} with several labels a row is not supported: y has shape {shape}. "
                 "Fit one model for each column of y."
             )
         return self._targets(estimator, class_codes(estimator, y))
