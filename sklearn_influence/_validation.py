@@ -93,6 +93,23 @@ def _apart(X):
     return X
 
 
+def check_rows(X, y):
+    """Refuse what holds no rows to count, and labels that are missing among others, in words of our own."""
+    if isinstance(X, dict) and not hasattr(X, "shape"):  # SciPy's dok_matrix is a dict too
+        raise ValueError("X must hold rows, got a dict; pandas.DataFrame(X) makes a table of its columns.")
+    if hasattr(X, "collect_schema") and not hasattr(X, "shape"):
+        raise ValueError(
+            f"X must hold rows, got a {type(X).__name__}, which is still to be computed; pass X.collect()."
+        )
+    if str(getattr(y, "dtype", None)) == "object" and np.ndim(y) == 1:
+        missing = np.flatnonzero([_is_missing(label) for label in np.asarray(y).tolist()])
+        if len(missing):
+            raise ValueError(
+                f"y contains NaN or None, first for row {missing[0]} ({len(missing)} such); leave out rows without a "
+                "label."
+            )
+
+
 def check_no_dates(X):
     """Refuse dates and durations, which NumPy would make nanoseconds, numbers like any other to a linear model."""
     dtypes = getattr(X, "dtypes", None)

@@ -28,7 +28,7 @@ def is_search(estimator):
 def within(estimator):
     """The estimator within a composite, the fitted one where there is one; None for any other estimator."""
     if isinstance(estimator, Pipeline):
-        return estimator.steps[-1][1]
+        return estimator.steps[-1][1] if len(estimator.steps) else None
     if isinstance(estimator, FrozenEstimator):
         return estimator.estimator
     if is_search(estimator):
@@ -66,6 +66,8 @@ def check_composite(estimator):
         For a FrozenEstimator around an estimator that is not fitted.
     """
     for level in levels(estimator):
+        if isinstance(level, Pipeline) and not len(level.steps):
+            raise ValueError("The pipeline is empty: its last step must be a model.")
         if isinstance(level, Pipeline) and level.steps[-1][1] in (None, "passthrough"):
             raise ValueError("The pipeline ends in 'passthrough': its last step must be a model.")
         if is_search(level) and level.refit is False:
@@ -98,12 +100,15 @@ def fit_parameters(estimator, sample_weight, fit_params):
     ``sample_weight`` is passed on under the final step's name, ``step__sample_weight`` in a pipeline.
     """
     final, composite = final_step(estimator), within(estimator) is not None
-    if is_frozen(estimator):
-        return fit_params, sample_weight
     name, routing = weight_name(estimator), get_config()["enable_metadata_routing"]
+    if sample_weight is not None and name != "sample_weight" and fit_params.get(name) is not None:
+        raise ValueError(f"The weights of the final step were given twice: as sample_weight and as {name}.")
+    if is_frozen(estimator):
+        return fit_params, fit_params.get(name) if sample_weight is None else sample_weight
     if sample_weight is not None and not has_fit_parameter(final, "sample_weight"):
         raise ValueError(f"{type(final).__name__}.fit takes no sample_weight.")
     request = final.get_metadata_routing().fit.requests.get("sample_weight") if routing else None
+    _check_steps(estimator, () if routing else fit_params)
     if routing and composite:
         given = fit_params if sample_weight is None else {**fit_params, "sample_weight": sample_weight}
         reaches = request if isinstance(request, str) else "sample_weight" if request else None
@@ -113,9 +118,16 @@ def fit_parameters(estimator, sample_weight, fit_params):
         del fit_params[request]
     if sample_weight is None:
         return fit_params, fit_params.get(name)
-    if fit_params.get(name) is not None:
-        raise ValueError(f"The weights of the final step were given twice: as sample_weight and as {name}.")
     return {**fit_params, name: sample_weight}, sample_weight
+
+
+def _check_steps(estimator, fit_params):
+    """Refuse ``step__name`` where the outermost pipeline has no such step; scikit-learn's own is a KeyError."""
+    pipeline = next((level for level in levels(estimator) if isinstance(level, Pipeline)), None)
+    for name in fit_params:
+        if pipeline is not None and "__" in name and name.split("__")[0] not in dict(pipeline.steps):
+            steps = ", ".join(repr(step) for step, _ in pipeline.steps)
+            raise ValueError(f"fit got {name}, but the pipeline has no step {name.split('__')[0]!r}; it has {steps}.")
 
 
 class RowRecorder(BaseEstimator):

@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from . import composite
-from ._validation import check_no_dates, check_weights, count_rows, take_rows
+from ._validation import check_no_dates, check_rows, check_weights, count_rows, take_rows
 from .base import InfluenceMixin
 from .composite import check_composite
 
@@ -214,7 +214,10 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
         self._check_options()
         family = check_composite(self.estimator)
         frozen = composite.is_frozen(self.estimator)
+        check_rows(X, y)
         n = count_rows(X)
+        if frozen and count_rows(y) != n:  # no other fit will check it
+            raise ValueError(f"X and y must have the same number of rows, got {n} and {count_rows(y)}.")
         if sample_weight is not None and n is not None:  # what is no table of rows the estimator's own fit refuses
             sample_weight = check_weights(sample_weight, n)
         fit_params, weight = composite.fit_parameters(self.estimator, sample_weight, fit_params)
