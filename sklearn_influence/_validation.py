@@ -81,6 +81,15 @@ def take_rows(X, rows):
     return [X[i] for i in rows]
 
 
+def unused_categories(X):
+    """Names of pandas columns whose categories name a value that no row has any more."""
+    names = []
+    for name in X.columns if hasattr(X, "iloc") and hasattr(X, "columns") else ():
+        if str(X[name].dtype) == "category" and len(X[name].cat.categories) > X[name].nunique():
+            names.append(name)
+    return names
+
+
 def _apart(X):
     """Rows of polars with a memory of their own: those of text it takes by reference, and keeps all that was there."""
     if hasattr(X, "get_columns"):
@@ -224,6 +233,10 @@ def check_groups(groups, sample_indices, n_fit):
     members : list of ndarray
         Positions among the rows still in the model.
     """
+    if isinstance(groups, str):
+        raise ValueError(
+            f"groups must hold one label per row given to fit, got the text {groups!r}; pass the column, X[{groups!r}]."
+        )
     # A list of mixed types must not become one of strings, where NaN is a label like any other.
     labels = np.asarray(groups) if hasattr(groups, "dtype") else np.asarray(groups, dtype=object)
     if labels.ndim != 1 or len(labels) != n_fit:

@@ -20,7 +20,7 @@ class UnlearningMixin(FittedMixin):
 
     An estimator says what stands around its final step: ``_final_step``, ``_with_final(final)``,
     ``_source_without(kept)``, ``_check_transformers()``, ``_transform_again(source, kept)`` and
-    ``_transformers_remember(refitted)``.
+    ``_transformers_remember(source, refitted)``.
     """
 
     def unlearn(self, indices, *, refit_transformers=False, tol=1e-10, max_iter=50):
@@ -110,7 +110,7 @@ class UnlearningMixin(FittedMixin):
             objective, factor, certificate = remove(optimum, known, positions, as_written=written, **limits)
         params = written.params(objective)
         family.write(final, params, kept)
-        certificate.remembers = [*self._transformers_remember(refit_transformers), *family.remembers(final)]
+        certificate.remembers = [*self._transformers_remember(source, refit_transformers), *family.remembers(final)]
         edited = FittedModel.after_edit(family, objective, factor, params, settled=certificate.converged)
         if not certificate.converged:
             warnings.warn(

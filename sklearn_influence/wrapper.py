@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from . import composite
-from ._validation import check_no_dates, check_rows, check_weights, count_rows, take_rows
+from ._validation import check_no_dates, check_rows, check_weights, count_rows, take_rows, unused_categories
 from .base import InfluenceMixin
 from .composite import check_composite
 
@@ -292,8 +292,13 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
         weight = self._objective.weighting.sample_weight[kept]
         return estimator, final, family.read(final, rows, source.y, weight)
 
-    def _transformers_remember(self, refitted):
-        return composite.remembers(self.estimator_, refitted=refitted)
+    def _transformers_remember(self, source, refitted):
+        sentences = composite.remembers(self.estimator_, refitted=refitted)
+        for name in [] if source is None else unused_categories(source.X):
+            sentences.append(
+                f"the categories of column {name!r} (its values are gone, their list is the DataFrame's own)"
+            )
+        return sentences
 
     @available_if(_estimator_has("predict"))
     def predict(self, X):

@@ -141,7 +141,7 @@ ESTIMATOR = {
     "estimator subclass": Bad(
         _set(estimator=type("MyRidge", (Ridge,), {})()), ("MyRidge", "register_family"), TypeError
     ),
-    "estimator of ours": Bad(_set(estimator=InfluenceEstimator(Ridge())), SUPPORTED, TypeError),
+    "estimator of ours": Bad(_set(estimator=InfluenceEstimator(Ridge())), ("wrapped already", *SUPPORTED), TypeError),
     "family not a class": Bad(lambda m, X, y: register_family("Ridge", None), ("classes", "'Ridge'"), TypeError),
     "family not a family": Bad(lambda m, X, y: register_family(Ridge, "ls"), ("Family", "'ls'"), TypeError),
     "L1 penalty": Bad(_set(estimator=LogisticRegression(l1_ratio=1, solver="saga")), ("L1", "l1_ratio=0")),
@@ -310,6 +310,7 @@ GROUPS = {
     "groups shorter": Bad(_groups(ALTERNATE[:-1]), ("groups", "(60,)", "(59,)")),
     "groups 2-D": Bad(_groups(ALTERNATE[:, None]), ("groups", "(60,)", "(60, 1)")),
     "groups scalar": Bad(_groups(3), ("groups", "(60,)", "()")),
+    "groups a name": Bad(_groups("region"), ("groups", "region", "X[")),
     "groups ragged": Bad(_groups([[1], [1, 2]]), ("groups", "one label per row")),
     "groups NaN": Bad(_groups(_with(ALTERNATE, np.nan)), ("groups", "missing", "row 3")),
     "groups NaN among strings": Bad(_groups(["a", "b", "a", np.nan] * 15), ("groups", "missing", "row 3")),

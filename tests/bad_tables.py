@@ -102,7 +102,9 @@ MODELS = {
         TypeError,
     ),
     "clusters last": Bad(_set(make_pipeline(StandardScaler(), KMeans())), ("KMeans", *SUPPORTED), TypeError),
-    "transformer last": Bad(_set(make_pipeline(StandardScaler())), ("StandardScaler", *SUPPORTED), TypeError),
+    "transformer last": Bad(
+        _set(make_pipeline(StandardScaler())), ("StandardScaler", "transformer", "must be a model"), TypeError
+    ),
     "columns alone": Bad(_set(tables.preprocessing()), ("ColumnTransformer", *SUPPORTED), TypeError),
     "passthrough last": Bad(_set(make_pipeline(StandardScaler(), "passthrough")), ("'passthrough'", "must be a model")),
     "no steps": Bad(_set(Pipeline([])), ("empty", "must be a model")),

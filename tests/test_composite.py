@@ -470,3 +470,14 @@ def test_sparse_output_stays_sparse():
     dense = clone(pipe).set_params(onehotencoder__sparse_output=False)
     other = InfluenceEstimator(dense).fit(TABLE.X[TEXT], TABLE.y)
     np.testing.assert_allclose(model.influence_on_loss(), other.influence_on_loss(), atol=1e-10)
+
+
+def test_categories_that_a_frame_remembers_are_named():
+    X = TABLE.X.assign(region=TABLE.X["region"].astype("category"))
+    X["region"] = X["region"].cat.add_categories("the moon")
+    X.iloc[5, X.columns.get_loc("region")] = "the moon"
+    prepare = tables.preprocessing()
+    model = InfluenceEstimator(make_pipeline(prepare, clone(LOGISTIC))).fit(X, TABLE.y)
+    assert not any("categories of" in text for text in copy.deepcopy(model).unlearn([3]).certificate_.remembers)
+    (sentence,) = model.unlearn([5], refit_transformers=True).certificate_.remembers
+    assert sentence.startswith("the categories of column 'region'")

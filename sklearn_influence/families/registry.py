@@ -179,6 +179,10 @@ def find_family(estimator):
             "Trees have no curvature to invert: fit a linear model to the same rows, or to the tree model's "
             "predictions, as a surrogate and ask for its influences."
         )
+    elif hasattr(estimator, "influence_on_params"):
+        text += "It is wrapped already: pass the estimator inside it, or a pipeline around that."
+    elif hasattr(estimator, "transform") and not hasattr(estimator, "predict"):
+        text += "It is a transformer: what is wrapped, or the last step of what is, must be a model."
     else:
         text += "To add another, see sklearn_influence.register_family."
     raise TypeError(text)
