@@ -46,7 +46,7 @@ def audit_file(options, tell):
     )
     del frame
     train, validation, test = _table.split(table, options.seed)
-    most = _table_cost.validation_rows(len(train), len(validation), table.n_outputs)
+    most = _table_cost.validation_rows(table, len(train), len(validation))
     if most < len(validation):
         validation, test = validation[:most], np.concatenate([validation[most:], test])
         table.notes.append(f"Effects are on {most:,} validation rows; more would take too long.")

@@ -38,9 +38,16 @@ class Cost:
         return f"{seconds}, about {max(self.memory, 1e8) / 1e9:.1f} GB of memory"
 
 
-def validation_rows(n_train, n_validation, n_outputs):
+def validation_rows(table, n_train, n_validation):
     """How many of the validation rows the effects can be measured on in reasonable time."""
-    return int(min(n_validation, max(1_000, MOST_PAIRS // (n_train * n_outputs**1.5))))
+    if not _pairs_count(table):
+        return n_validation
+    return int(min(n_validation, max(1_000, MOST_PAIRS // (n_train * table.n_outputs**1.5))))
+
+
+def _pairs_count(table):
+    """Whether effects cost by the pair of rows: sums of squared losses do not."""
+    return table.model == "logistic"
 
 
 def estimate(table, train, validation, wrap):
@@ -60,14 +67,15 @@ def estimate(table, train, validation, wrap):
         Within a factor of about 2, where the rehearsal (a second or two) is typical of the rest.
     """
     n, m, p = len(train), len(validation), table.n_encoded
-    memory = 2.5e8 + 3.0 * table.X.memory_usage(deep=False).sum() + min(8.0 * m * n * table.n_outputs, _BLOCK)
+    memory = 2.5e8 + 3.0 * table.X.memory_usage(deep=False).sum()
+    memory += min(8.0 * m * n * table.n_outputs, _BLOCK) if _pairs_count(table) else 0.0
     memory += 12.0 * table.n_filled * n * 4 if table.sparse else 8.0 * n * p * 4
     if n <= SMALL:
         return Cost(3.0, memory, DRAWS)
     few = validation[:_PROBES]
     timed = [_rehearse(table, _some(table, train, size), few, wrap) for size in _REHEARSAL]
     fit, unlearn = (_line([part[name] for part in timed], n) for name in ("fit", "unlearn"))
-    effects = _line([part["effects"] for part in timed], n * m / len(few))
+    effects = _line([part["effects"] for part in timed], n * (m / len(few) if _pairs_count(table) else 1.0))
     # Categories that no row of the rehearsal has are columns that it has not.
     wider = max(p / max(timed[-1]["columns"], 1), 1.0)
     unlearn *= wider

@@ -49,32 +49,32 @@ class RowSpan:
         if isinstance(X, np.ndarray):
             U, s, Vt = linalg.svd(X.astype(np.float64, copy=False), full_matrices=False, check_finite=False)
             kept = s > max(n, d) * _EPS * s.max(initial=0.0)
-            self.rows, self._basis, self._sparse = U[:, kept] * s[kept], np.ascontiguousarray(Vt[kept].T), None
+            self.rows, self._basis = U[:, kept] * s[kept], np.ascontiguousarray(Vt[kept].T)
             return
         K = np.empty((n, n))
         for part in blocks(n, block_size(12 * n, share=0.25)):
             K[part] = (X[part] @ X.T).toarray()
         values, vectors = _backend.eigh(K.T, overwrite=True)
-        kept = values > n * _EPS * max(values[-1], 0.0)
-        roots = np.sqrt(values[kept])
-        self.rows, self._basis, self._sparse = vectors[:, kept] * roots, vectors[:, kept] / roots, X
+        first = int(np.searchsorted(values, n * _EPS * max(values[-1], 0.0), side="right"))
+        self.rows, self._basis = vectors[:, first:] * np.sqrt(values[first:]), None
+        # The basis is X' rows / squares, and is never formed: products with it go through the rows.
+        self._sparse, self._squares = X, values[first:, None]
 
     def to_features(self, T):
         """Vectors (r, k) of the coordinates as vectors (d, k) of the columns."""
-        T = self._basis @ T
-        return T if self._sparse is None else self._sparse.T @ T
+        return self._basis @ T if self._basis is not None else self._sparse.T @ (self.rows @ (T / self._squares))
 
     def from_features(self, W):
         """Coordinates (r, k) of vectors (d, k), whose part off the span is left out."""
-        return self._basis.T @ (W if self._sparse is None else self._sparse @ W)
+        return self._basis.T @ W if self._basis is not None else self.rows.T @ (self._sparse @ W) / self._squares
 
     def coordinates(self, X):
         """Other rows (m, d) in these coordinates, (m, r), without what of them no coefficient can see."""
-        if self._sparse is None:
+        if self._basis is not None:
             return np.asarray(X @ self._basis, dtype=np.float64)
         products = X @ self._sparse.T
         products = products.toarray() if hasattr(products, "toarray") else np.asarray(products)
-        return products @ self._basis
+        return products @ self.rows / self._squares[:, 0]
 
 
 class DualObjective(PrimalObjective):

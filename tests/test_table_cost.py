@@ -1,5 +1,7 @@
 """The expected cost: within a factor of the time it takes, and said as a person would."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from sklearn_influence import _table_cost as cost
@@ -19,10 +21,13 @@ def test_costs_are_rounded(seconds, memory, text):
 
 
 def test_validation_rows_are_cut_where_pairs_are_too_many():
-    assert cost.validation_rows(120, 40, 1) == 40
-    assert cost.validation_rows(120_000, 40_000, 1) == 25_000
-    assert cost.validation_rows(120_000, 40_000, 4) == 3_125
-    assert cost.validation_rows(12_000_000, 4_000_000, 5) == 1_000  # never fewer
+    two, four, five = (SimpleNamespace(model="logistic", n_outputs=n) for n in (1, 4, 5))
+    assert cost.validation_rows(two, 120, 40) == 40
+    assert cost.validation_rows(two, 120_000, 40_000) == 25_000
+    assert cost.validation_rows(four, 120_000, 40_000) == 3_125
+    assert cost.validation_rows(five, 12_000_000, 4_000_000) == 1_000  # never fewer
+    squares = SimpleNamespace(model="ridge", n_outputs=1)  # their sum takes no pairs
+    assert cost.validation_rows(squares, 12_000_000, 4_000_000) == 4_000_000
 
 
 def test_two_timings_make_a_line():

@@ -71,7 +71,7 @@ def audit(path, target, other):
         "processor seconds": round(usage.ru_utime + usage.ru_stime, 1),
         "peak GiB": round(usage.ru_maxrss / 2**20, 2),
         "expected": re.search(r"Expected: (.*)", progress).group(1),
-        "phases": re.findall(r"\[ *(\d+) s\] (.*)", progress),
+        "phases": [f"{s} s: {what}" for s, what in re.findall(r"\[ *(\d+) s\] (.*)", progress) if what[-1] != "%"],
     }
 
 
