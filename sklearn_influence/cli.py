@@ -21,9 +21,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
 from . import InfluenceEstimator, __version__
-from ._table import MODELS
-from ._table_audit import audit_file
-from ._table_file import TableError
+from ._table.file import TableError
+from ._table.phases import audit_file
+from ._table.table import MODELS
 from .report import audit
 
 MAX_TOP = 100

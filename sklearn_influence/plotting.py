@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._report_format import unit
+from ._report.format import unit
 from .diagnostics import agreement
 
 __all__ = ["plot_agreement", "plot_audit"]

@@ -16,10 +16,10 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from . import _report_format, _report_text
-from . import _report_parts as parts
-from . import _table_checks as checks
 from ._parallel import logger
+from ._report import checks, parts
+from ._report import format as show
+from ._report import text as sections
 from ._validation import check_count, check_groups, check_weights, take_rows
 from .composite import final_step
 
@@ -223,7 +223,7 @@ class AuditReport:
 
     def to_dict(self):
         """Everything, in types that JSON knows; what is not finite becomes None."""
-        return _report_format.plain({"versions": parts.versions(), **self.__dict__})
+        return show.plain({"versions": parts.versions(), **self.__dict__})
 
     def save(self, directory):
         """Write ``ranking.csv``, ``report.json`` and ``audit.png`` (if matplotlib is there).
@@ -274,7 +274,7 @@ class AuditReport:
         return None
 
     def __str__(self):
-        return "\n".join(_report_text.lines(self))
+        return "\n".join(sections.lines(self))
 
     def __repr__(self):
         return f"<AuditReport of {self.estimator}, {self.n_train} training rows; print() it>"

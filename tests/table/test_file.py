@@ -7,7 +7,7 @@ import sys
 import pandas as pd
 import pytest
 
-from sklearn_influence._table_file import TableError, read_table
+from sklearn_influence._table.file import TableError, read_table
 
 CSV = "age,town,income\n31,Bern,4.5\n,Ulm,3.1\n52,,7\n"
 

@@ -13,10 +13,10 @@ from sklearn.base import is_classifier
 from sklearn.metrics import r2_score
 from sklearn.model_selection import train_test_split
 
-from . import _table_checks as checks
-from ._parallel import logger, progress
-from ._validation import check_groups, take_rows
-from .diagnostics import at_optimum, cross_validated_losses, sample_losses, unlearning_effect
+from .._parallel import logger, progress
+from .._validation import check_groups, take_rows
+from ..diagnostics import at_optimum, cross_validated_losses, sample_losses, unlearning_effect
+from . import checks
 
 # Groups are stepped on one by one up to this many multiplications, a minute's work or less.
 _GROUP_WORK = 1.5e12
@@ -211,7 +211,7 @@ def unlearning(model, effect, X, y, k, n_random, rng):
 
 
 def versions():
-    package = importlib.import_module(__package__)
+    package = importlib.import_module(__package__.split(".")[0])
     return {
         "python": platform.python_version(),
         "numpy": np.__version__,

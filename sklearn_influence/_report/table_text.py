@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from . import _report_format as show
-from ._table_checks import clear_slices
+from . import format as show
+from .checks import clear_slices
 
 
 def data_text(report):

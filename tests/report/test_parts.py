@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_influence import InfluenceEstimator, audit
-from sklearn_influence import _report_parts as parts
+from sklearn_influence._report import parts
 
 
 def test_titles_are_one_line():

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from . import _report_format as show
-from ._report_table_text import alone_text, data_text, duplicates_text, groups_text, slices_text
+from . import format as show
+from .table_text import alone_text, data_text, duplicates_text, groups_text, slices_text
 
 LEVERAGE_WARNING = 0.5
 

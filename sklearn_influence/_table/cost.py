@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from .diagnostics import unlearning_effect
+from ..diagnostics import unlearning_effect
 
 SMALL = 5_000  # rows up to which no rehearsal pays
 FITS = 6  # the model and five folds, nearly

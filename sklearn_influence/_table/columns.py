@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from ._table_file import TableError, count, listed
+from .file import TableError, count, listed
 
 MOST_VALUES = 5_000
 _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/.]\d{1,2}[-/.](\d{2}|\d{4})([T ].*)?")

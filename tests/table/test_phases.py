@@ -10,8 +10,10 @@ import pytest
 from numpy.testing import assert_allclose
 from sklearn.linear_model import LogisticRegression
 
-from sklearn_influence import InfluenceEstimator, _table, _table_cost, cli
-from sklearn_influence._table_file import read_table
+from sklearn_influence import InfluenceEstimator, cli
+from sklearn_influence._table import cost as _table_cost
+from sklearn_influence._table import table as _table
+from sklearn_influence._table.file import read_table
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,12 @@ import time
 
 import numpy as np
 
-from . import InfluenceEstimator, _table, _table_cost
-from ._parallel import logger
-from ._table_file import count, read_table
-from .report import audit
+from .. import InfluenceEstimator
+from .._parallel import logger
+from ..report import audit
+from . import cost as costs
+from . import table as tables
+from .file import count, read_table
 
 
 def audit_file(options, tell):
@@ -35,7 +37,7 @@ def audit_file(options, tell):
     logger.info("reading %s", options.file)
     frame = read_table(options.file)
     size = f"{os.path.basename(options.file)}: {count(len(frame), 'row')}, {count(frame.shape[1], 'column')}."
-    table = _table.choose(
+    table = tables.choose(
         frame,
         options.target,
         model=options.model,
@@ -45,8 +47,8 @@ def audit_file(options, tell):
         weight=options.weight,
     )
     del frame
-    train, validation, test = _table.split(table, options.seed)
-    most = _table_cost.validation_rows(table, len(train), len(validation))
+    train, validation, test = tables.split(table, options.seed)
+    most = costs.validation_rows(table, len(train), len(validation))
     if most < len(validation):
         validation, test = validation[:most], np.concatenate([validation[most:], test])
         table.notes.append(f"Effects are on {most:,} validation rows; more would take too long.")
@@ -58,12 +60,10 @@ def audit_file(options, tell):
     for note in table.notes:
         tell(note)
     logger.info("a rehearsal on a few rows")
-    cost = _table_cost.estimate(table, train, validation, lambda rows: _fit(table, rows, options, verbose=0))
+    cost = costs.estimate(table, train, validation, lambda rows: _fit(table, rows, options, verbose=0))
     tell(f"Expected: {cost}.")
-    if cost.draws < _table_cost.DRAWS:
-        table.notes.append(
-            f"Removals are compared with {cost.draws} random draws, not {_table_cost.DRAWS}, to save time."
-        )
+    if cost.draws < costs.DRAWS:
+        table.notes.append(f"Removals are compared with {cost.draws} random draws, not {costs.DRAWS}, to save time.")
         tell(table.notes[-1])
     logger.info("fitting")
     model = _fit(table, train, options, verbose=int(not options.quiet))
@@ -74,7 +74,7 @@ def audit_file(options, tell):
 
 
 def _fit(table, rows, options, verbose):
-    model = InfluenceEstimator(_table.build(table, options.penalty), method=options.method, verbose=verbose)
+    model = InfluenceEstimator(tables.build(table, options.penalty), method=options.method, verbose=verbose)
     weights = {} if table.weight is None else {"sample_weight": table.weight[rows]}
     return model.fit(*table.take(rows), **weights)
 

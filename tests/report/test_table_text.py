@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from sklearn_influence import _report_table_text as text
+from sklearn_influence._report import table_text as text
 
 EMPTY = SimpleNamespace(data=None, alone=None, slices=None, groups=None, duplicates=None)
 

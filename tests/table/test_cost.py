@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sklearn_influence import _table_cost as cost
+from sklearn_influence._table import cost
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_influence import _report_text as text
+from sklearn_influence._report import text
 
 
 def test_verdicts():

@@ -14,8 +14,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from ._table_columns import features, is_numeric, kind_of, refuse_dates, some_rows
-from ._table_file import TableError, count, listed
+from .columns import features, is_numeric, kind_of, refuse_dates, some_rows
+from .file import TableError, count, listed
 
 MODELS = ("logistic", "ridge", "linear", "ridge_classifier")
 CLASSIFIERS = ("logistic", "ridge_classifier")

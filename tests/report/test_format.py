@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sklearn_influence import _report_format as show
+from sklearn_influence._report import format as show
 
 
 def test_numbers_show_four_digits_of_the_largest():

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_influence import _table
-from sklearn_influence._table_file import TableError
+from sklearn_influence._table import table as _table
+from sklearn_influence._table.file import TableError
 
 N = 80
 RNG = np.random.default_rng(0)

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_influence import _table_checks as checks
+from sklearn_influence._report import checks
 
 RNG = np.random.default_rng(0)
 N = 120

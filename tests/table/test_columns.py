@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sklearn_influence._table_columns import features
-from sklearn_influence._table_file import TableError
+from sklearn_influence._table.columns import features
+from sklearn_influence._table.file import TableError
 
 N = 60
 RNG = np.random.default_rng(0)
