@@ -13,7 +13,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils import Bunch, check_consistent_length
 
 from ._validation import check_count, take_rows
-from .composite import final_step, with_final
+from .composite import final_step, fit_parameters, with_final
 from .families import find_family
 
 __all__ = ["agreement", "cross_validated_losses", "sample_losses", "unlearning_effect"]
@@ -190,7 +190,7 @@ def cross_validated_losses(estimator, X, y, *, cv=5, sample_weight=None, random_
     for train, test in folds.split(np.zeros(len(y)), y):
         weights = {}
         if sample_weight is not None:
-            weights["sample_weight"] = np.asarray(sample_weight)[train]
+            weights, _ = fit_parameters(estimator, np.asarray(sample_weight)[train], {})
         model = clone(estimator).fit(take_rows(X, train), y[train], **weights)
         losses[test] = sample_losses(model, take_rows(X, test), y[test])
     return losses

@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ._parallel import logger
-from ._report import checks, parts
+from ._report import checks, parts, removal
 from ._report import format as show
 from ._report import text as sections
 from ._validation import check_count, check_groups, check_weights, take_rows
@@ -169,10 +169,15 @@ def _audit(model, validation, training, test, groups, names, k, n_random, cv, rn
     report.duplicates = report.alone = report.slices = report.groups = None
     if training is not None and checks.is_frame(training[0]):
         logger.info("audit: duplicates and slices")
-        parts.add_column_checks(report, training[0], validation[0])
+        columns = parts.add_column_checks(report, training[0], validation[0])
+        report.slices = removal.slices(model, *validation, columns, report.rows, report.k)
+    if report.loss == "log":
+        refitted = removal.listed_rows(model, *validation, report.rows, report.k)
+        report.rows |= {} if refitted is None else {"refitted_effect": refitted}
     if groups is not None:
-        report.groups = parts.groups(model, *validation, groups, rows["effect"])
+        report.groups = removal.groups(model, *validation, groups, rows["effect"])
     report.suspects = parts.suspects(report.rows, report.k)
+    report.held_out = parts.held_out(model, {"validation": validation, **({} if test is None else {"test": test})})
     if test is not None:
         report.quality["test"] = parts.quality(model, *test)
         chosen_on, effect = "validation", rows["effect"]
@@ -183,7 +188,7 @@ def _audit(model, validation, training, test, groups, names, k, n_random, cv, rn
     report.unlearning = {
         "chosen_on": chosen_on,
         "measured_rows": len(test[1]),
-        **parts.unlearning(model, effect, *test, report.k, n_random, rng),
+        **removal.unlearning(model, effect, *test, report.k, n_random, rng),
     }
     return report
 
@@ -202,6 +207,8 @@ class AuditReport:
         targets). ``pandas.DataFrame(report.rows)`` makes a table of it.
     quality, stationarity, cross_validation, suspects, unlearning : dict
         The numbers behind the printed sections.
+    held_out : dict of ndarray
+        The validation and test rows by their loss, which is an honest one: they had no part in the fit.
     duplicates, alone, slices, groups : dict or None
         What the columns of a DataFrame and ``groups`` told; None where they were not given.
     estimator, method, task, loss, n_train, n_features, n_targets, k
@@ -228,7 +235,7 @@ class AuditReport:
     def save(self, directory):
         """Write ``ranking.csv``, ``report.json`` and ``audit.png`` (if matplotlib is there).
 
-        Also ``slices.csv`` and ``groups.csv`` where the report has slices and groups.
+        Also ``held_out.csv``, and ``slices.csv`` and ``groups.csv`` where the report has slices and groups.
 
         Parameters
         ----------
@@ -247,7 +254,7 @@ class AuditReport:
         directory.mkdir(parents=True, exist_ok=True)
         files = [directory / "ranking.csv", directory / "report.json"]
         _write_columns(files[0], {"rank": np.arange(1, len(self.rows["row"]) + 1), **self.rows})
-        for name in ("slices", "groups"):
+        for name in ("held_out", "slices", "groups"):
             if getattr(self, name):
                 columns = {key: value for key, value in getattr(self, name).items() if isinstance(value, np.ndarray)}
                 files.append(directory / f"{name}.csv")

@@ -178,7 +178,7 @@ def test_the_default_audit_needs_no_pandas(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "Audit of LogisticRegression" in done.stdout and "No picture: matplotlib is not installed" in done.stdout
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["ranking.csv", "report.json"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["held_out.csv", "ranking.csv", "report.json"]
 
 
 @pytest.mark.parametrize("words", [["--outpt", "x"], ["--data", "my.csv"]])

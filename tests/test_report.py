@@ -207,7 +207,7 @@ def test_random_state_decides_the_draws(flipped):
 
 def test_without_training_rows_the_columns_that_need_them_are_left_out(flipped):
     report = flipped.audit(X_train=None, y_train=None, k=4)
-    assert set(report.rows) == {"row", "position", "effect", "self_influence", "leverage"}
+    assert set(report.rows) == {"row", "position", "effect", "refitted_effect", "self_influence", "leverage"}
     assert_array_equal(report.rows["row"], report.rows["position"])
     assert "training" not in report.quality
     assert "No cross-validated loss: X_train and y_train were not given." in str(report)
@@ -282,7 +282,9 @@ def test_text(problem):
         "Model quality",
         "Can the numbers be trusted?",
         "Effect of each training row on validation loss",
+        *["Slices of the training rows"] * (problem.report.task == "regression"),  # by sex
         f"Rows that look {wrong}",
+        f"Held-out rows that look {wrong}",
         f"Unlearning the {problem.report.k} most harmful rows",
     ]
     # The most harmful row is the first of its list, and its effect is in the stated unit.
@@ -294,7 +296,7 @@ def test_text(problem):
     assert "unlearn and indices= take the numbers under position" in " ".join(text.split())
     assert_allclose(printed, problem.report.rows["effect"][0] * factor, rtol=5e-3)
     assert "mean log loss x 1000" in text or problem.report.task == "regression"
-    assert text.count("\n") < 85
+    assert text.count("\n") < 115
 
 
 def test_html_and_repr(flipped):
@@ -319,7 +321,7 @@ def test_files_round_trip(problem, tmp_path):
     files = report.save(tmp_path / "new" / "folder")
     # The diabetes table has one column of few values, the sex.
     slices = ["slices.csv"] if report.slices else []
-    assert [file.name for file in files] == ["ranking.csv", "report.json", *slices, "audit.png"]
+    assert [file.name for file in files] == ["ranking.csv", "report.json", "held_out.csv", *slices, "audit.png"]
     assert files[-1].read_bytes().startswith(b"\x89PNG") and files[-1].stat().st_size > 10_000
     with open(files[0], newline="", encoding="utf-8") as stream:
         table = list(csv.DictReader(stream))
@@ -352,8 +354,8 @@ def test_without_matplotlib_the_picture_is_left_out(flipped, tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert "matplotlib is not installed" in flipped.report.picture_missing
     names = [file.name for file in flipped.report.save(tmp_path)]
-    assert names == ["ranking.csv", "report.json"]
-    assert sorted(file.name for file in tmp_path.iterdir()) == names
+    assert names == ["ranking.csv", "report.json", "held_out.csv"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names)
 
 
 @pytest.mark.parametrize(
@@ -503,10 +505,11 @@ def test_the_columns_of_a_frame_are_looked_at(library, tmp_path):
     text = str(report)
     assert "id10" in text.split("Contradicting rows")[1] and "Groups left out whole" in text
     names = [file.name for file in report.save(tmp_path)]
-    assert names[2:4] == ["slices.csv", "groups.csv"]
+    assert names[2:5] == ["held_out.csv", "slices.csv", "groups.csv"]
     with open(tmp_path / "slices.csv", newline="", encoding="utf-8") as stream:
         table = list(csv.DictReader(stream))
-    assert list(table[0]) == ["column", "value", "rows", "effect_sum", "effect_mean", "score"]
+    columns = ["column", "value", "rows", "effect_sum", "effect_mean", "score", "measured", "measured_error"]
+    assert list(table[0]) == columns
     assert float(table[odd]["effect_sum"]) == report.slices["effect_sum"][odd]
     assert json.loads((tmp_path / "report.json").read_text())["duplicates"] == found
 

@@ -12,8 +12,8 @@ HIGH_LEVERAGE = 0.5
 FEW_NUMBERS = 10  # numbers of at most this many values are taken for categories
 MOST_VALUES = 1_000
 LEAST_ROWS = 5
-# A slice is listed where its sum of effects is this many standard deviations from that of random rows; hundreds of
-# slices are looked at, and two would often be chance.
+# A slice is listed where what it does is this many standard errors from 0, or from what random rows do; many slices are
+# looked at, and two would often be chance.
 CLEAR = 3.0
 # A number this many standard deviations from its column's mean is named as a reason of a high leverage.
 FAR = 4.0
@@ -134,7 +134,11 @@ def duplicates_report(columns, rows, n_others, k):
     n = len(rows["row"])
     sets, among, seen = duplicates(columns, n, n_others)
     targets = [column for name, column in rows.items() if name.split("_")[0] == "label"]
-    labels = np.unique(np.stack(targets, axis=1), axis=0, return_inverse=True)[1].ravel()
+    labels = np.zeros(n, dtype=np.int64)
+    for column in targets:  # of whatever type: an array of objects has no order to be unique by rows
+        known = {}
+        codes = np.array([known.setdefault(value, len(known)) for value in column.tolist()])
+        labels = np.unique(labels * len(known) + codes, return_inverse=True)[1]
     size = sets.max(initial=-1) + 1
     lowest, highest = np.full(size, n), np.full(size, -1)
     inside = sets >= 0
@@ -175,6 +179,8 @@ def stands_alone(columns, rows, X, k):
     once = []  # (place, column, value)
     for column in columns:
         if not column.text:
+            missing = np.flatnonzero(column.codes < 0)
+            once += [(int(place), column.name, MISSING) for place in missing if len(missing) == 1]
             continue
         counts = np.bincount(column.codes + 1, minlength=len(column.values) + 1)
         for place in np.flatnonzero(counts[column.codes + 1] == 1):
@@ -234,9 +240,12 @@ def slices(columns, effect):
 
     Returns
     -------
-    dict of ndarray or None
+    table : dict of ndarray or None
         ``column``, ``value``, ``rows``, ``effect_sum``, ``effect_mean`` and ``score``, how many standard deviations the
-        sum is from that of as many rows drawn at random; the lowest sum first. None where no column has categories.
+        sum is from that of as many rows drawn at random; ``measured`` and ``measured_error``, NaN until they are; the
+        lowest sum first. None where no column has categories.
+    members : callable
+        ``members(i)``: the places of the rows of a slice.
     """
     parts = []
     for column in columns:
@@ -245,28 +254,47 @@ def slices(columns, effect):
             counts = np.bincount(codes, minlength=len(column.values) + 1)
             sums = np.bincount(codes, weights=effect, minlength=len(counts))
             parts += [
-                (column.name, _value(column, code - 1), int(counts[code]), sums[code])
+                (column.name, _value(column, code - 1), int(counts[code]), sums[code], column.codes, code - 1)
                 for code in np.flatnonzero(counts)
                 if counts[code] < len(effect)
             ]
     if not parts:
-        return None
-    names, values, counts, sums = zip(*parts, strict=True)
-    return _scored({"column": names, "value": values}, np.array(counts), np.array(sums), effect)
+        return None, None
+    names, values, counts, sums, codes, code = zip(*parts, strict=True)
+    table, order = _scored({"column": names, "value": values}, np.array(counts), np.array(sums), effect)
+    return table, lambda i: np.flatnonzero(codes[order[i]] == code[order[i]])
 
 
 def _scored(labels, counts, sums, effect):
+    """The table, and the order it is in."""
     n, mean, deviation = len(effect), effect.mean(), effect.std()
     error = deviation * np.sqrt(counts * (1 - counts / n) * n / max(n - 1, 1))
     score = np.divide(sums - counts * mean, error, out=np.zeros(len(sums)), where=error > 0)
     order = np.argsort(sums, kind="stable")
     table = {name: np.array(column, dtype=object) for name, column in labels.items()}
     table |= {"rows": counts, "effect_sum": sums, "effect_mean": sums / counts, "score": score}
-    return {name: column[order] for name, column in table.items()}
+    table |= {name: np.full(len(counts), np.nan) for name in ("measured", "measured_error")}
+    return {name: column[order] for name, column in table.items()}, order
+
+
+def candidates(table):
+    """Places of the slices of some size, the one that chance explains least first."""
+    order = np.argsort(-np.abs(table["score"]), kind="stable")
+    return order[table["rows"][order] >= LEAST_ROWS]
 
 
 def clear_slices(table, k):
-    """Places of the slices that hurt, and of those that carry the model, beyond chance and of some size."""
+    """Places of the slices that hurt, and of those that carry the model.
+
+    Where slices were measured, those whose change is clear of its standard error; without, those whose sum of effects
+    is beyond chance.
+    """
+    known = ~np.isnan(table["measured"])
+    if known.any():
+        order = np.argsort(table["measured"], kind="stable")[: int(known.sum())]
+        order = order[np.abs(table["measured"][order]) > CLEAR * table["measured_error"][order]]
+        change = table["measured"][order]
+        return order[change < 0][:k], order[change > 0][::-1][:k]
     clear = (np.abs(table["score"]) >= CLEAR) & (table["rows"] >= LEAST_ROWS)
     hurt = np.flatnonzero(clear & (table["effect_sum"] < 0) & (table["score"] < 0))
     carry = np.flatnonzero(clear & (table["effect_sum"] > 0) & (table["score"] > 0))[::-1]

@@ -1,9 +1,7 @@
 """The numbers behind an audit's sections, each from public methods of the model."""
 
-import copy
 import importlib
 import platform
-import warnings
 
 import numpy as np
 import scipy
@@ -13,13 +11,10 @@ from sklearn.base import is_classifier
 from sklearn.metrics import r2_score
 from sklearn.model_selection import train_test_split
 
-from .._parallel import logger, progress
-from .._validation import check_groups, take_rows
-from ..diagnostics import at_optimum, cross_validated_losses, sample_losses, unlearning_effect
+from .._validation import take_rows
+from ..composite import is_frozen
+from ..diagnostics import at_optimum, cross_validated_losses, sample_losses
 from . import checks
-
-# Groups are stepped on one by one up to this many multiplications, a minute's work or less.
-_GROUP_WORK = 1.5e12
 
 
 def title(estimator):
@@ -78,6 +73,8 @@ def add_training_columns(report, rows, model, X_train, y_train, sample_weight, s
     rows["leave_one_out_loss"] = rows["own_loss"] + rows["self_influence"]
     report.cross_validation["missing"] = None
     try:
+        if is_frozen(model.estimator):
+            raise ValueError("a frozen model is never fitted again")
         rows["cross_validated_loss"] = cross_validated_losses(
             model.estimator,
             X,
@@ -88,11 +85,18 @@ def add_training_columns(report, rows, model, X_train, y_train, sample_weight, s
         )
     except ValueError as error:  # a class of one row, say; the rest of the audit stands
         report.cross_validation["missing"] = str(error)
-    for name, values in (("label", y), ("prediction", np.asarray(model.predict(X)))):
+    rows |= labelled(y, np.asarray(model.predict(X)))
+
+
+def labelled(y, predicted):
+    """Columns "label" and "prediction", numbered where there are several targets."""
+    columns = {}
+    for name, values in (("label", y), ("prediction", predicted)):
         if values.ndim == 1 or values.shape[1] == 1:
-            rows[name] = values.ravel()
+            columns[name] = values.ravel()
         else:
-            rows.update({f"{name}_{t}": column for t, column in enumerate(values.T)})
+            columns.update({f"{name}_{t}": column for t, column in enumerate(values.T)})
+    return columns
 
 
 def add_column_checks(report, X_train, X_val):
@@ -105,46 +109,33 @@ def add_column_checks(report, X_train, X_val):
     if report.duplicates["sets"]:
         rows["duplicate_set"] = sets
     report.alone = checks.stands_alone(columns, rows, X, report.k)
-    report.slices = checks.slices(columns, rows["effect"])
+    return columns
 
 
-def groups(model, X_val, y_val, labels, effect):
-    """What leaving out all rows of each label does to the mean validation loss, the most harmful label first.
+def held_out(model, parts):
+    """Held-out rows by their loss: they had no part in the fit, so their own loss is an honest one.
 
     Parameters
     ----------
-    labels : array-like of shape (n_samples_fit,)
-    effect : ndarray
-        Of the rows still in the model, in order.
+    parts : dict of str to (X, y)
+        The validation and the test rows.
 
     Returns
     -------
-    dict
-        ``label``, ``rows``, ``effect`` of leaving them out, ``effect_sum`` of the single rows; ``summed``: why
-        ``effect`` is that sum, or None; ``rough``: the warning where one step is a rough estimate, or None.
+    dict of ndarray
+        ``row``, ``part``, ``label``, ``prediction`` and ``loss`` of all of them, the highest loss first; ``label_0``,
+        ... for several targets.
     """
-    kept = np.asarray(model.sample_indices_)
-    present, members = check_groups(labels, kept, model.n_samples_fit_)
-    counts = np.array([len(rows) for rows in members])
-    result = {"label": present, "rows": counts, "effect_sum": np.array([effect[rows].sum() for rows in members])}
-    result |= {"effect": result["effect_sum"], "summed": None, "rough": None}
-    p = len(model.params_)
-    work = np.where(counts <= min(p, 500), p * p * counts, len(kept) * p * p).sum(dtype=float)
-    if work > _GROUP_WORK:
-        result["summed"] = f"a Newton step for each of {len(present):,} groups would take too long"
-    else:
-        logger.info("audit: %d groups", len(present))
-        try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                result["effect"] = model.influence_on_loss(X_val, y_val, groups=labels, aggregate="mean")
-            result["rough"] = next((str(w.message) for w in caught if "rough" in str(w.message)), None)
-        except ValueError as error:  # a group that is a whole class, say
-            if len(present) < 2:
-                raise
-            result["summed"] = str(error).split("; ")[0].rstrip(".")
-    order = np.argsort(result["effect"], kind="stable")
-    return {name: value[order] if isinstance(value, np.ndarray) else value for name, value in result.items()}
+    tables = []
+    for part, (X, y) in parts.items():
+        y = np.asarray(y)
+        table = {"row": names(X.index if hasattr(X, "iloc") else None, np.arange(len(y)))}
+        table["part"] = np.full(len(y), part, dtype=object)
+        table |= labelled(y, np.asarray(model.predict(X)))
+        tables.append({**table, "loss": sample_losses(at_optimum(model), X, y)})
+    columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    order = np.argsort(-columns["loss"], kind="stable")
+    return {name: column[order] for name, column in columns.items()}
 
 
 def suspects(rows, k):
@@ -173,41 +164,6 @@ def halves(X, y, task, seed):
     except ValueError:  # fewer rows than classes in a half
         first, second = train_test_split(np.arange(len(y)), test_size=0.5, random_state=seed)
     return (take_rows(X, first), y[first]), (take_rows(X, second), y[second])
-
-
-def unlearning(model, effect, X, y, k, n_random, rng):
-    """Unlearn the rows of lowest effect, and as many random ones; measure on X, y."""
-    worst = np.argsort(effect, kind="stable")[:k]
-    removed = np.asarray(model.sample_indices_)[worst[np.asarray(effect)[worst] < 0]]
-    result = {"removed": removed.tolist(), "change": None, "missing": None}
-    if not len(removed):
-        return {**result, "missing": "no row hurts: every effect is 0 or above"}
-    try:
-        measured = unlearning_effect(model, removed, X, y)
-    except ValueError as error:  # they are all the rows of a class, say
-        return {**result, "missing": str(error)}
-    change = measured.after - measured.before
-    before, random_changes = measured.before.mean(), []
-    for _ in progress(range(n_random), model.verbose, "audit: random removals"):
-        draw = rng.choice(model.sample_indices_, size=len(removed), replace=False)
-        try:
-            other = copy.deepcopy(model).unlearn(np.sort(draw))
-        except ValueError:  # this draw empties a class; the others still make an average
-            continue
-        random_changes.append(float(sample_losses(other, X, y).mean() - before))
-    certificate = measured.certificate
-    by_adding = model.influence_on_loss(X, y, removed, aggregate="mean").sum()
-    return {
-        **result,
-        "loss_before": float(measured.before.mean()),
-        "loss_after": float(measured.after.mean()),
-        "change": float(change.mean()),
-        "standard_error": float(change.std(ddof=1) / np.sqrt(len(change))) if len(change) > 1 else np.nan,
-        "change_by_adding_effects": float(by_adding),
-        "random_changes": random_changes,
-        "moved": measured.moved,
-        "certificate": {name: certificate[name] for name in ("param_bound", "valid", "converged", "n_iter")},
-    }
 
 
 def versions():

@@ -29,17 +29,19 @@ def alone_text(report):
             [show.short("; ".join(row["reasons"]), 62) for row in explained],
         ]
         lines += show.table(["row", "leverage", "it alone has"], columns, left=(0, 2))
-    if found["n_values"]:
-        text = "One category is seen in one training row only, and what the model says of it rests on that row:"
+    named = {row["row"] for row in explained}
+    others = [value for value in found["values"] if value["row"] not in named]
+    if others:
+        text = "One value is seen in one training row only, and what the model says of it rests on that row:"
         if found["n_values"] > 1:
-            text = f"{found['n_values']:,} categories are seen in one training row only, which alone speaks for each:"
+            text = f"{found['n_values']:,} values are seen in one training row only, which alone speaks for each:"
         lines += show.wrap(text)
         columns = [
-            [show.short(str(value["row"]), 18) for value in found["values"]],
-            show.column([value["leverage"] for value in found["values"]]),
-            [show.short(f"{value['column']} = {value['value']}", 62) for value in found["values"]],
+            [show.short(str(value["row"]), 18) for value in others],
+            show.column([value["leverage"] for value in others]),
+            [show.short(f"{value['column']} = {value['value']}", 62) for value in others],
         ]
-        lines += show.table(["row", "leverage", "category"], columns, left=(0, 2))
+        lines += show.table(["row", "leverage", "value"], columns, left=(0, 2))
     return ["Rows that stand alone", *lines] if lines else []
 
 
@@ -49,16 +51,21 @@ def slices_text(report):
     if table is None:
         return []
     hurt, carry = clear_slices(table, report.k)
+    unit, tried = show.unit(report)[1], int((~np.isnan(table["measured"])).sum())
+    if tried:
+        how = (
+            f"Change of validation loss without all rows of a slice, in {unit}, measured by unlearning them. Tried "
+            f"were the {tried} slices whose sums of single effects chance explains least; listed are changes of over 3 "
+            "standard errors. The sum cannot see that a category takes its own coefficient along."
+        )
+    else:
+        how = (
+            f"Sums of the single rows' effects, in {unit}, since refits without slices would take too long; leaving "
+            "out all of a slice can do more, or the opposite. Listed where chance does not explain the sum."
+        )
+    lines = ["Slices of the training rows", *show.wrap(how)]
     if not len(hurt) and not len(carry):
-        return []
-    lines = [
-        "Slices of the training rows",
-        *show.wrap(
-            f"Sums of the single rows' effects, in {show.unit(report)[1]}. Leaving out all rows of a slice would do "
-            "about that, no more, since effects of many rows do not simply add up. Slices are listed where chance does "
-            "not explain the sum: as many random rows would hardly ever reach it."
-        ),
-    ]
+        return lines + show.wrap("No slice stands out.")
     for title, places in (("hurt the model", hurt), ("carry the model most", carry)):
         if len(places):
             lines += ["", f"  Slices that {title}", *_slices_table(report, table, places)]
@@ -71,9 +78,12 @@ def _slices_table(report, table, places):
         [show.short(f"{table['column'][i]} = {table['value'][i]}", 40) for i in places],
         [f"{table['rows'][i]:,}" for i in places],
         show.column(table["effect_sum"][places] * factor, sign=True),
-        show.column(table["effect_mean"][places] * factor, sign=True),
     ]
-    return show.table(["slice", "rows", "sum of effects", "mean effect"], columns)
+    headers = ["slice", "rows", "sum of effects"]
+    if not np.isnan(table["measured"][places]).any():
+        headers.insert(2, "without it")
+        columns.insert(2, show.column(table["measured"][places] * factor, sign=True))
+    return show.table(headers, columns)
 
 
 def groups_text(report):
@@ -83,22 +93,23 @@ def groups_text(report):
         return []
     factor, unit = show.unit(report)
     n = len(found["label"])
-    if found["summed"]:
-        how = f"Sums of the single rows' effects, which is an approximation ({found['summed']})"
-    else:
-        how = "One Newton step on the rows that stay" if report.method == "newton" else "To first order"
+    how = f"Change of validation loss without all rows of a group, in {unit}"
+    how += ", measured by unlearning them" if not found["summed"] else ""
     lines = [
         "Groups left out whole",
-        *show.wrap(f"{how}; change of validation loss in {unit}. Below 0 the model is better off without the group."),
+        *show.wrap(f"{how}. Below 0 the model is better off without the group."),
     ]
-    if found["rough"]:
-        lines += show.wrap("WARNING: " + found["rough"])
+    if found["summed"]:
+        lines += show.wrap(
+            f"WARNING: these are sums of the single rows' effects, since {found['summed']}; leaving a group out can do "
+            "more, or the opposite."
+        )
     k = report.k
     places = np.arange(n) if n <= 2 * k else np.r_[np.arange(k), np.arange(n - k, n)]
     columns = [
         [show.short(str(found["label"][i]), 40) for i in places],
         [f"{found['rows'][i]:,}" for i in places],
-        show.column(found["effect"][places] * factor, sign=True),
+        show.column([None if np.isnan(e) else e for e in (found["effect"][places] * factor).tolist()], sign=True),
     ]
     headers = ["group", "rows", "effect"]
     if not found["summed"]:
@@ -107,7 +118,10 @@ def groups_text(report):
     if n > 2 * k:
         columns = [[*column[:k], "..." if j == 0 else "", *column[k:]] for j, column in enumerate(columns)]
         lines += show.wrap(f"The {k} at either end of {n:,}:")
-    return lines + show.table(headers, columns)
+    lines += show.table(headers, columns)
+    for stays in found["staying"][:k]:
+        lines += show.wrap(f"Cannot leave: {stays['label']}, which would {stays['reason']}.")
+    return lines
 
 
 def duplicates_text(report):
@@ -138,6 +152,20 @@ def duplicates_text(report):
         ]
         lines += show.table(["rows", f"{things}s"], columns, left=(0, 1))
     return lines
+
+
+def held_out_text(report):
+    """The rows kept apart that the model finds most unlikely."""
+    found, k = report.held_out, report.k
+    names = [name for name in ("row", "part", "label", "prediction") if name in found]
+    wrong = "mislabelled" if report.task == "classification" else "wrong"
+    columns = [[show.short(str(value), 40) for value in found[name][:k]] for name in names]
+    things = {"row": "row", "part": "part", "label": "label", "prediction": "predicted"}
+    return [
+        f"Held-out rows that look {wrong}",
+        *show.wrap("They had no part in the fit, so their own loss is an honest one. The highest first:"),
+        *show.table([*(things[name] for name in names), "loss"], [*columns, show.column(found["loss"][:k])]),
+    ]
 
 
 def _several(values, width):

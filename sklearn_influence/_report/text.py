@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import format as show
-from .table_text import alone_text, data_text, duplicates_text, groups_text, slices_text
+from .table_text import alone_text, data_text, duplicates_text, groups_text, held_out_text, slices_text
 
 LEVERAGE_WARNING = 0.5
 
@@ -22,6 +22,7 @@ def lines(report):
         slices_text,
         groups_text,
         _suspects_text,
+        held_out_text,
         duplicates_text,
         _unlearning_text,
     )
@@ -97,7 +98,7 @@ def _effects_text(report):
     factor, unit = show.unit(report)
     effect = report.rows["effect"]
     harmful = int((effect < 0).sum())
-    names = ["row", "position", "effect", "label", "prediction", "own_loss", "self_influence", "leverage"]
+    names = ["row", "position", "effect", "refitted_effect", "label", "prediction", "own_loss", "self_influence"]
     loss = show.column([report.stationarity["loss_at_optimum"] * factor])[0]
     lines = [
         "Effect of each training row on validation loss",
@@ -106,11 +107,27 @@ def _effects_text(report):
             f"{loss}. Below 0 the row hurts: {harmful:,} of {len(effect):,} rows do."
         ),
     ]
+    lines += _refits_text(report)
     worst = np.arange(min(report.k, harmful))
     best = np.arange(len(effect))[::-1][: min(report.k, int((effect > 0).sum()))]
     for title, chosen in (("hurt it most", worst), ("carry it", best)):
         lines += ["", f"  The rows that {title}", *_rows_table(report, chosen, names)]
     return lines
+
+
+def _refits_text(report):
+    """How far the estimates of the listed rows are from refits."""
+    refitted = report.rows.get("refitted_effect")
+    if refitted is None or np.isnan(refitted).all():
+        return []
+    known = np.flatnonzero(~np.isnan(refitted))
+    off = np.abs(report.rows["effect"][known] - refitted[known]) / np.abs(refitted[known]).clip(1e-300)
+    worst = known[off.argmax()]
+    return show.wrap(
+        f"Effects are estimates; without each of the {len(known)} listed rows the model was also refitted. They are "
+        f"off by {np.median(off):.1%} of the refit in the median, by {off.max():.0%} at most (row "
+        f"{report.rows['row'][worst]})."
+    )
 
 
 def _suspects_text(report):
@@ -169,14 +186,14 @@ def _unlearning_text(report):
         table[2].append(f"(mean of {len(random)} draws, from {low} to {high})")
     lines += show.table(None, table, left=(0, 2))
     certificate = result["certificate"]
-    bound = f"at most {certificate['param_bound']:.1e} from a full retrain's"
+    final = " of the final step" if certificate["remembers"] else ""
+    bound = f"at most {certificate['param_bound']:.1e} from a full retrain's{final}"
     if not certificate["valid"]:
         bound = "not certified: no bound holds; unlearn with more iterations"
-    return (
-        lines
-        + show.wrap(f"Certificate: the parameters are {bound}; removal moved them by {result['moved']:.2g}.")
-        + show.wrap(_verdict(change, error, random))
-    )
+    lines += show.wrap(f"Certificate: the parameters are {bound}; removal moved them by {result['moved']:.2g}.")
+    if certificate["remembers"]:
+        lines += show.wrap(f"The rows are still remembered by {'; '.join(certificate['remembers'])}.")
+    return lines + show.wrap(_verdict(change, error, random))
 
 
 def _verdict(change, error, random):
@@ -199,6 +216,7 @@ HEADERS = {
     "self_influence": "self influence",
     "leave_one_out_loss": "loo loss",
     "leverage": "leverage",
+    "refitted_effect": "refitted",
     "cross_validated_loss": "cv loss",
     "cv_rank": "cv rank",
 }
@@ -214,7 +232,9 @@ def _rows_table(report, chosen, names):
     if not len(chosen):
         return ["    (none)"]
     rows = dict(report.rows)
-    rows["effect"] = rows["effect"] * show.unit(report)[0]
+    for name in ("effect", "refitted_effect"):
+        if name in rows:
+            rows[name] = rows[name] * show.unit(report)[0]
     if "cross_validated_loss" in rows:
         order = np.argsort(-rows["cross_validated_loss"], kind="stable")
         rows["cv_rank"] = np.empty(len(order), dtype=int)
@@ -226,7 +246,8 @@ def _rows_table(report, chosen, names):
     for name in names:
         values = rows[name][chosen]
         if values.dtype.kind == "f":
-            columns.append(show.column(values, sign=name == "effect"))
+            known = [None if np.isnan(value) else value for value in values.tolist()]
+            columns.append(show.column(known, sign=name.endswith("effect")))
         else:
             columns.append([show.short(str(value), 18) for value in values])
     return show.table([HEADERS[name] for name in names], columns)

@@ -60,7 +60,7 @@ def test_duplicates_are_those_of_a_loop(kind):
 def test_slices_are_sums_by_hand(kind):
     X, others = frames(kind)
     effect = RNG.normal(size=N)
-    table = checks.slices(checks.read_columns(X, others), effect)
+    table, members = checks.slices(checks.read_columns(X, others), effect)
     assert np.all(np.diff(table["effect_sum"]) >= 0)
     found = {(c, v): i for i, (c, v) in enumerate(zip(table["column"], table["value"], strict=True))}
     for column, value, mask in [
@@ -75,6 +75,7 @@ def test_slices_are_sums_by_hand(kind):
         i = found[column, value]
         rows = effect[mask.to_numpy()]
         assert table["rows"][i] == len(rows)
+        assert_array_equal(members(i), np.flatnonzero(mask))
         assert_allclose(table["effect_sum"][i], rows.sum())
         assert_allclose(table["effect_mean"][i], rows.mean())
         # The variance of a sum of rows drawn without replacement.
@@ -87,22 +88,22 @@ def test_slices_are_sums_by_hand(kind):
 
 def test_only_clear_slices_are_listed():
     effect = RNG.normal(size=N)
-    table = checks.slices(checks.read_columns(FRAME, OTHERS), effect)
+    table, members = checks.slices(checks.read_columns(FRAME, OTHERS), effect)
     assert all(len(places) == 0 for places in checks.clear_slices(table, 5))
     ulm = (FRAME.town == "Ulm").to_numpy()
-    table = checks.slices(checks.read_columns(FRAME, OTHERS), effect - 2.0 * ulm)
+    table, members = checks.slices(checks.read_columns(FRAME, OTHERS), effect - 2.0 * ulm)
     hurt, _ = checks.clear_slices(table, 5)
     assert len(hurt) == 1
     assert (table["column"][hurt[0]], table["value"][hurt[0]]) == ("town", "Ulm")
     few = np.zeros(N)
     few[:4] = -50.0
     lone = pd.DataFrame({"c": ["few"] * 4 + ["many"] * (N - 4)})
-    assert len(checks.clear_slices(checks.slices(checks.read_columns(lone, lone), few), 5)[0]) == 0
+    assert len(checks.clear_slices(checks.slices(checks.read_columns(lone, lone), few)[0], 5)[0]) == 0
 
 
 def test_numbers_of_many_values_and_constants_have_no_slices():
     frame = pd.DataFrame({"x": RNG.normal(size=N), "same": "a"})
-    assert checks.slices(checks.read_columns(frame, frame), np.ones(N)) is None
+    assert checks.slices(checks.read_columns(frame, frame), np.ones(N)) == (None, None)
 
 
 def rows_of(n, **columns):

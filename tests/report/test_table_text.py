@@ -52,19 +52,36 @@ def test_duplicates():
     assert "3, 8 yes, no" in said and "100, 101," in said and "+ 4" in said
 
 
-def test_slices_name_column_and_value():
+def slices(**columns):
     n = np.array([40, 30, 500])
-    table = {
+    return {
         "column": np.array(["town", "flag", "town"], dtype=object),
         "value": np.array(["Ulm", "True", "Bern" * 20], dtype=object),
         "rows": n,
         "effect_sum": np.array([-0.5, -0.001, 2.0]),
         "effect_mean": np.array([-0.5, -0.001, 2.0]) / n,
         "score": np.array([-6.0, -0.3, 8.0]),
+        "measured": np.full(3, np.nan),
+        "measured_error": np.full(3, np.nan),
+        **columns,
     }
-    said = words(text.slices_text(report(slices=table)))
-    assert "Slices that hurt the model" in said and "town = Ulm 40 -500.0 -12.50" in said
+
+
+def test_slices_name_column_and_value():
+    said = words(text.slices_text(report(slices=slices())))
+    assert "since refits without slices would take too long" in said
+    assert "Slices that hurt the model" in said and "town = Ulm 40 -500.0" in said
     assert "flag" not in said and "BernBern" in said
+
+
+def test_measured_slices_count_by_what_was_measured():
+    found = slices(measured=np.array([4.0, -0.2, np.nan]), measured_error=np.array([1.0, 0.01, np.nan]))
+    said = words(text.slices_text(report(slices=found)))
+    hurt, carry = said.split("Slices that carry")
+    assert "Tried were the 2 slices" in hurt and "flag = True 30 -200.0 -1.0" in hurt
+    assert "town = Ulm 40 +4000 -500.0" in carry and "BernBern" not in said
+    found["measured_error"][:] = 10.0
+    assert "No slice stands out." in words(text.slices_text(report(slices=found)))
 
 
 def test_what_stands_alone():
@@ -72,22 +89,52 @@ def test_what_stands_alone():
         "n_rows": 1,
         "rows": [{"row": "p3", "leverage": 0.9, "reasons": ["town = Rome (seen once)"]}],
         "n_values": 2,
-        "values": [{"row": "p3", "column": "town", "value": "Rome", "leverage": 0.9}] * 2,
+        "values": [{"row": row, "column": "town", "value": "Rome", "leverage": 0.9} for row in ("p3", "p4")],
     }
     said = words(text.alone_text(report(alone=alone)))
     assert "p3 0.9000 town = Rome (seen once)" in said
-    assert "2 categories are seen in one training row only" in said and "p3 0.9000 town = Rome" in said
+    assert "2 values are seen in one training row only" in said and "p4 0.9000 town = Rome" in said
 
 
-def test_rough_groups_carry_their_warning():
-    groups = {
-        "label": np.array(["a", "b"]),
-        "rows": np.array([1, 2]),
-        "effect": np.array([-1.0, 1.0]),
-        "effect_sum": np.array([-0.9, 0.8]),
-        "summed": None,
-        "rough": "One Newton step is a rough estimate",
+def test_a_row_is_named_once():
+    alone = {
+        "n_rows": 1,
+        "rows": [{"row": "p3", "leverage": 0.9, "reasons": ["town = Rome (seen once)"]}],
+        "n_values": 1,
+        "values": [{"row": "p3", "column": "town", "value": "Rome", "leverage": 0.9}],
     }
-    said = words(text.groups_text(report(groups=groups)))
-    assert "WARNING: One Newton step is a rough estimate" in said
-    assert "a 1 -1000 -900.0" in said.replace("-1000.0", "-1000")
+    assert words(text.alone_text(report(alone=alone))).count("Rome") == 1
+
+
+GROUPS = {
+    "label": np.array(["a", "b", "c"]),
+    "rows": np.array([1, 2, 3]),
+    "effect": np.array([-1.0, 1.0, np.nan]),
+    "effect_sum": np.array([-0.9, 0.8, 0.1]),
+    "summed": None,
+    "staying": [{"label": "c", "reason": "remove every row of class 1"}],
+}
+
+
+def test_groups_that_cannot_leave_are_named():
+    said = words(text.groups_text(report(groups=GROUPS)))
+    assert "measured by unlearning them" in said and "a 1 -1000" in said
+    assert "Cannot leave: c, which would remove every row of class 1." in said and "nan" not in said
+
+
+def test_sums_of_groups_carry_their_warning():
+    summed = {**GROUPS, "effect": GROUPS["effect_sum"], "summed": "3 refits would take too long", "staying": []}
+    said = words(text.groups_text(report(groups=summed)))
+    assert "WARNING: these are sums of the single rows' effects, since 3 refits would take too long" in said
+
+
+def test_held_out_rows():
+    found = {
+        "row": np.array(["p1", "p2", "p3"]),
+        "part": np.array(["test", "validation", "test"]),
+        "label": np.array(["no", "yes", "no"]),
+        "prediction": np.array(["yes", "no", "no"]),
+        "loss": np.array([4.0, 3.0, 0.1]),
+    }
+    said = words(text.held_out_text(report(held_out=found)))
+    assert "p1 test no yes 4.000 p2 validation yes no 3.000" in said and "p3" not in said
