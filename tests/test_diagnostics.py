@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from scipy import sparse
+from sklearn import config_context
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.preprocessing import scale
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, scale
 
 from sklearn_influence import InfluenceEstimator
 from sklearn_influence.diagnostics import (
@@ -180,3 +182,16 @@ def test_unlearning_effect_is_that_of_a_refit(cancer):
         refitted = tight.fit(X[rows], y[rows])
         assert_allclose(losses, sample_losses(refitted, X[200:], y[200:]), rtol=1e-6, atol=1e-9)
     assert effect.moved > 0 and effect.certificate.n_removed == 3
+
+
+@pytest.mark.parametrize("routing", [False, True])
+def test_weights_of_a_pipeline_reach_its_last_step(cancer, routing):
+    X, y = cancer
+    weight, model = np.where(y, 5.0, 1.0), LogisticRegression(tol=1e-10, max_iter=1000)
+    plain = cross_validated_losses(model, X, y, sample_weight=weight)
+    with config_context(enable_metadata_routing=routing):
+        model = model.set_fit_request(sample_weight=True) if routing else model
+        pipeline = make_pipeline(FunctionTransformer(), model)
+        weighted = cross_validated_losses(pipeline, X, y, sample_weight=weight)
+    assert_allclose(weighted, plain, rtol=1e-8)
+    assert np.abs(weighted - cross_validated_losses(pipeline, X, y)).max() > 0.1
