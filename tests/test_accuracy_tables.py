@@ -144,8 +144,8 @@ MIXED = {
     "sparse one-hot": (one_hot, {}, (0.011, 0.015)),
     "sparse one-hot weighted": (one_hot, {"weighted": True}, (0.015, 0.02)),
     "float32": (lambda: make_pipeline(tables.preprocessing(), FunctionTransformer(single)), {}, (0.02, 0.033)),
-    "target encoder": (target_encoded, {}, (0.015, 0.023)),
-    "target encoder weighted": (target_encoded, {"weighted": True}, (0.013, 0.026)),
+    "target encoder": (target_encoded, {}, (0.017, 0.025)),
+    "target encoder weighted": (target_encoded, {"weighted": True}, (0.015, 0.028)),
     "three classes": (tables.preprocessing, {"three": True}, (0.031, 0.045)),
     "in a search": (tables.preprocessing, {"search": True}, (0.02, 0.033)),
 }

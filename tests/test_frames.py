@@ -215,7 +215,7 @@ TYPED = {
     "as read": lambda X: X,
     "objects": lambda X: _retyped(X, TEXT, object),
     "categories": lambda X: _retyped(X, TEXT, "category"),
-    "str": lambda X: _retyped(X, TEXT, "str"),
+    **({"str": lambda X: _retyped(X, TEXT, "str")} if pd.__version__ >= "3" else {}),  # before, str(NaN) is text
     "nullable numbers": lambda X: _retyped(X, NUMERIC, "Float64"),
     "nullable integers": lambda X: _retyped(X, ["prestige", "educ", "unem10"], "Int64"),
     "truths": lambda X: _retyped(X, TRUTHS, bool),

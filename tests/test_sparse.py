@@ -68,7 +68,7 @@ def rows(shape, seed=0):
     """About three entries a row, labels that depend on them."""
     rng = np.random.default_rng(seed)
     n, d = shape
-    X = sparse.random_array(shape, density=3 / d, rng=rng, format="csr", data_sampler=rng.standard_normal)
+    X = sparse.random(*shape, density=3 / d, random_state=rng, format="csr", data_rvs=rng.standard_normal)
     return X, (X @ rng.normal(size=d) + rng.normal(size=n) > 0).astype(int)
 
 

@@ -88,10 +88,10 @@ def test_slices_are_sums_by_hand(kind):
 
 def test_only_clear_slices_are_listed():
     effect = RNG.normal(size=N)
-    table, members = checks.slices(checks.read_columns(FRAME, OTHERS), effect)
+    table, _ = checks.slices(checks.read_columns(FRAME, OTHERS), effect)
     assert all(len(places) == 0 for places in checks.clear_slices(table, 5))
     ulm = (FRAME.town == "Ulm").to_numpy()
-    table, members = checks.slices(checks.read_columns(FRAME, OTHERS), effect - 2.0 * ulm)
+    table, _ = checks.slices(checks.read_columns(FRAME, OTHERS), effect - 2.0 * ulm)
     hurt, _ = checks.clear_slices(table, 5)
     assert len(hurt) == 1
     assert (table["column"][hurt[0]], table["value"][hurt[0]]) == ("town", "Ulm")
