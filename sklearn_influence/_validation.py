@@ -73,7 +73,7 @@ def count_rows(X):
 def take_rows(X, rows):
     """Rows (integers) of an array-like, sparse matrix or DataFrame, which stays what it is."""
     if hasattr(X, "iloc"):
-        return X.iloc[rows]
+        return _forget_names(X.iloc[rows])
     if hasattr(X, "tocsr"):
         return X.tocsr()[rows]
     if hasattr(X, "shape"):  # NumPy, polars
@@ -81,12 +81,25 @@ def take_rows(X, rows):
     return [X[i] for i in rows]
 
 
+def _forget_names(X):
+    """A pandas object whose index lists the names of its own rows only."""
+    for tidy in ("remove_unused_levels", "remove_unused_categories"):
+        if hasattr(X.index, tidy):
+            X = X.set_axis(getattr(X.index, tidy)(), axis=0)
+    return X
+
+
 def unused_categories(X):
-    """Names of pandas columns whose categories name a value that no row has any more."""
+    """Names of a frame's columns whose categories name a value that no row has any more."""
     names = []
-    for name in X.columns if hasattr(X, "iloc") and hasattr(X, "columns") else ():
-        if str(X[name].dtype) == "category" and len(X[name].cat.categories) > X[name].nunique():
-            names.append(name)
+    for j, name in enumerate(X.columns if hasattr(X, "columns") else ()):
+        column = X.iloc[:, j] if hasattr(X, "iloc") else X[name]
+        if str(column.dtype) == "category":
+            unused = len(column.cat.categories) > column.nunique()
+        else:
+            unused = str(column.dtype).startswith("Enum") and len(column.dtype.categories) > column.n_unique()
+        if unused:
+            names.append(str(name))
     return names
 
 

@@ -75,6 +75,10 @@ def check_composite(estimator):
                 f"{type(level).__name__}(refit=False) keeps no fitted model; set refit=True, or wrap the model "
                 "with the parameters that the search chose."
             )
+        if is_search(level) and isinstance(level.estimator, FrozenEstimator):
+            raise ValueError(
+                f"{type(level).__name__} cannot fit a FrozenEstimator; search over the estimator inside it."
+            )
         if isinstance(level, FrozenEstimator):
             text = "The estimator in FrozenEstimator is not fitted; fit it before it is frozen."
             check_is_fitted(level.estimator, msg=text)
@@ -107,7 +111,7 @@ def fit_parameters(estimator, sample_weight, fit_params):
         return fit_params, fit_params.get(name) if sample_weight is None else sample_weight
     if sample_weight is not None and not has_fit_parameter(final, "sample_weight"):
         raise ValueError(f"{type(final).__name__}.fit takes no sample_weight.")
-    request = final.get_metadata_routing().fit.requests.get("sample_weight") if routing else None
+    request = weight_request(final) if routing else None
     _check_steps(estimator, () if routing else fit_params)
     if routing and composite:
         given = fit_params if sample_weight is None else {**fit_params, "sample_weight": sample_weight}
@@ -121,6 +125,12 @@ def fit_parameters(estimator, sample_weight, fit_params):
     return {**fit_params, name: sample_weight}, sample_weight
 
 
+def weight_request(final):
+    """What a final step asks for as sample weights under metadata routing: True, False, None, or another name."""
+    # Cross-validated estimators are routers; their own request is that of any estimator.
+    return BaseEstimator.get_metadata_routing(final).fit.requests.get("sample_weight")
+
+
 def _check_steps(estimator, fit_params):
     """Refuse ``step__name`` where the outermost pipeline has no such step; scikit-learn's own is a KeyError."""
     pipeline = next((level for level in levels(estimator) if isinstance(level, Pipeline)), None)
@@ -130,86 +140,29 @@ def _check_steps(estimator, fit_params):
             raise ValueError(f"fit got {name}, but the pipeline has no step {name.split('__')[0]!r}; it has {steps}.")
 
 
-class RowRecorder(BaseEstimator):
-    """A step that keeps the rows it is fitted on, and passes them on.
-
-    What a step is fitted on need not be what ``transform`` gives later: TargetEncoder's ``fit_transform`` is not.
-    """
-
-    def __init__(self, copy=False):
-        self.copy = copy
-
-    def fit(self, X, y=None):
-        self.rows_ = X.copy() if self.copy and hasattr(X, "copy") else X
-        return self
-
-    def fit_transform(self, X, y=None):
-        return self.fit(X).transform(X)
-
-    def transform(self, X):
-        return X
-
-
-class FinalRecorder(RowRecorder):
-    """A recorder in place of a final step, so that only what stands before it is fitted."""
-
-    def fit(self, X, y=None, sample_weight=None, **others):
-        return super().fit(X)
-
-
 def works_in_place(estimator):
-    """Whether some part of an estimator may overwrite the rows it gets: ``copy=False`` or ``copy_X=False``."""
-    return any(
-        name.rsplit("__", 1)[-1] in ("copy", "copy_X") and value is False
-        for name, value in estimator.get_params(deep=True).items()
-    )
-
-
-def spared(estimator, X):
-    """Rows that an estimator may overwrite: a copy where it would, since they are the caller's."""
-    return X.copy() if works_in_place(estimator) and hasattr(X, "copy") else X
-
-
-def fit_recording(estimator, X, y, fit_params):
-    """Fit an estimator in place; return the rows its final step was fitted on, or what frozen steps make of X.
-
-    The record is taken by an extra step before the end of the innermost pipeline, so that every clone that a search
-    makes has one too; it is gone afterwards.
-    """
-    pipelines = []
+    """Whether some part of an estimator may overwrite the rows it gets: ``copy=False`` or ``copy_X=False``, also as one
+    of a search's choices."""
+    settings = list(estimator.get_params(deep=True).items())
     for level in levels(estimator):
-        if isinstance(level, FrozenEstimator):
-            break
-        if isinstance(level, Pipeline):
-            pipelines.append(level)
-    if not pipelines:
-        estimator.fit(spared(estimator, X), y, **fit_params)
-        return transform(estimator, X)
-    innermost = pipelines[-1]
-    name = "training_rows"
-    while any(name == taken for taken, _ in innermost.steps):
-        name += "_"
-    innermost.steps = [*innermost.steps[:-1], (name, RowRecorder(copy=works_in_place(estimator))), innermost.steps[-1]]
-    estimator.fit(spared(estimator, X), y, **fit_params)
-    rows = None
-    for pipeline in _pipelines(estimator):
-        step = dict(pipeline.steps).get(name)
-        if isinstance(step, RowRecorder):
-            pipeline.steps = [(key, step) for key, step in pipeline.steps if key != name]
-            if hasattr(step, "rows_"):
-                rows, last = step.rows_, pipeline.steps[-1][1]
-    if rows is None:
-        raise ValueError("The search replaced the pipeline's steps as a whole; search over single steps instead.")
-    return transform(last, rows)
+        for grid in (getattr(level, "param_grid", None), getattr(level, "param_distributions", None)):
+            grids = grid if isinstance(grid, (list, tuple)) else [grid]
+            settings += [(name, False) for part in grids if isinstance(part, dict) for name in part]
+    return any(name.rsplit("__", 1)[-1] in ("copy", "copy_X") and value is False for name, value in settings)
 
 
-def _pipelines(estimator):
+def copy_if_overwritten(estimator, X):
+    """A copy of rows that an estimator would overwrite, since they are the caller's; otherwise the rows themselves."""
+    return X.copy() if hasattr(X, "copy") and works_in_place(estimator) else X
+
+
+def pipelines(estimator):
     """Every pipeline on the way to the final step, of a search both the fitted ones and those it was given."""
     for level in levels(estimator):
         if isinstance(level, Pipeline):
             yield level
         elif hasattr(level, "best_estimator_"):
-            yield from _pipelines(level.estimator)
+            yield from pipelines(level.estimator)
 
 
 def _transformers(estimator):
@@ -219,14 +172,14 @@ def _transformers(estimator):
             yield level[:-1]
 
 
-def transforms(estimator):
+def has_transformers(estimator):
     """Whether anything stands before the final step."""
     return any(True for _ in _transformers(estimator))
 
 
 def transform(estimator, X):
-    """Rows as the final step of a fitted estimator takes them."""
-    X = spared(estimator, X)
+    """Rows (m, d), of any container, as the final step of a fitted estimator takes them."""
+    X = copy_if_overwritten(estimator, X)
     for steps in _transformers(estimator):
         X = steps.transform(X)
     return X
@@ -261,61 +214,14 @@ def with_final(estimator, final):
     return new
 
 
-def fit_transformers(estimator, X, y, fit_params):
-    """Fit clones of all transformers of a fitted composite, and nothing else.
-
-    Returns
-    -------
-    estimator : estimator
-        A copy with the new transformers, around the same final step.
-    rows
-        What the final step is to be fitted on.
-    """
-    final = final_step(estimator)
-    recorder = FinalRecorder()
-    if get_config()["enable_metadata_routing"]:
-        request = final.get_metadata_routing().fit.requests.get("sample_weight")
-        recorder.set_fit_request(sample_weight=request)
-    template = _unfitted(estimator, recorder)
-    template.fit(spared(template, X), y, **fit_params)
-    return _with_transformers(estimator, template), final_step(template).rows_
-
-
-def _unfitted(estimator, final):
-    """Clones of the pipelines of a composite, one within the other, around a final step."""
-    if isinstance(estimator, Pipeline):
-        new = copy.copy(estimator)
-        last = estimator.steps[-1]
-        new.steps = [(name, clone(step, safe=False)) for name, step in estimator.steps[:-1]]
-        new.steps.append((last[0], _unfitted(last[1], final)))
-        return new
-    inner = within(estimator)
-    return final if inner is None else _unfitted(inner, final)
-
-
-def _with_transformers(estimator, template):
-    """A copy of a composite with the transformers of a fitted template."""
-    inner = within(estimator)
-    if inner is None:
-        return estimator
-    new = copy.copy(estimator)
-    if isinstance(estimator, Pipeline):
-        last = (estimator.steps[-1][0], _with_transformers(inner, template.steps[-1][1]))
-        new.steps = [*template.steps[:-1], last]
-    elif isinstance(estimator, FrozenEstimator):
-        new.estimator = _with_transformers(inner, template)
-    else:
-        new.best_estimator_ = _with_transformers(inner, template)
-    return new
-
-
 def remembers(estimator, *, refitted=False):
     """What around the final step still depends on rows that it has lost: a list of sentences."""
     sentences = []
     for level in levels(estimator):
         if isinstance(level, Pipeline):
-            for name, step in [] if refitted else level.steps[:-1]:
-                if hasattr(step, "fit") and get_tags(step).requires_fit:
+            for name, step in level.steps[:-1]:
+                forgets = refitted and not _holds_frozen(step)
+                if hasattr(step, "fit") and get_tags(step).requires_fit and not forgets:
                     sentences.append(
                         f"step {name!r} of the pipeline ({type(step).__name__}, fitted with the removed rows)"
                     )
@@ -327,6 +233,11 @@ def remembers(estimator, *, refitted=False):
             name = type(level).__name__
             sentences.append(f"best_params_, best_score_ and cv_results_ of {name} (chosen with the removed rows)")
     return sentences
+
+
+def _holds_frozen(step):
+    """Whether some part of a step is frozen, so that a refit leaves it as it was."""
+    return any(isinstance(part, FrozenEstimator) for part in [step, *step.get_params(deep=True).values()])
 
 
 def steps_that_differ(estimator, X, y):

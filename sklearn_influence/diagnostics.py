@@ -1,7 +1,7 @@
 """Losses row by row, plain cross-validation, removal measured, agreement with retraining.
 
 These are the yardsticks that influences are held against, so nothing here uses influence.
-Estimators are seen through their public methods only.
+Estimators are seen through their public methods; only a model's optimum is written into a copy of its estimator.
 """
 
 import copy
@@ -202,7 +202,7 @@ def unlearning_effect(model, indices, X, y):
     Parameters
     ----------
     model : fitted InfluenceEstimator
-        A linear model with ``coef_`` and ``intercept_``; it is left as it is.
+        It is left as it is.
     indices : array-like of shape (k,)
         Rows to remove, as ``unlearn`` takes them.
     X, y : array-like of shape (m, n_features), array-like of shape (m,)

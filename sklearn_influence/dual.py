@@ -8,7 +8,7 @@ the rows would square their condition.
 """
 
 import numpy as np
-from scipy import linalg
+from scipy import linalg, sparse
 
 from . import _backend
 from ._backend import check_memory
@@ -35,46 +35,61 @@ class RowSpan:
     Notes
     -----
     Dense rows: a singular value decomposition, which keeps the basis (d, r). Sparse rows: the eigenvectors of the Gram
-    matrix ``X X'`` (n, n), since the basis would fill d columns; singular values below about 1e-7 of the largest are
-    then rounding, and count as 0. Cost: n**2 d (sparse: the rows' common entries) and about 10 n**3 operations.
+    matrix ``X X'`` (n, n), since the basis would fill d columns; singular values of the rows, each of length 1, below
+    about 1e-7 of the largest are then rounding, and count as 0. Cost: n**2 d (sparse: the rows' common entries) and
+    about 10 n**3 operations.
     """
 
     def __init__(self, X):
         n, d = X.shape
+        dense = isinstance(X, np.ndarray)
         check_memory(
-            8 * (3 * n * n + (2 * n * d if isinstance(X, np.ndarray) else 0)),
+            8 * (3 * n * n + (2 * n * d if dense else 0)),
             f"The dual representation of {n:,} rows and {d:,} columns",
             "Use representation='primal', or fewer rows.",
         )
-        if isinstance(X, np.ndarray):
+        if dense:
             U, s, Vt = linalg.svd(X.astype(np.float64, copy=False), full_matrices=False, check_finite=False)
             kept = s > max(n, d) * _EPS * s.max(initial=0.0)
             self.rows, self._basis = U[:, kept] * s[kept], np.ascontiguousarray(Vt[kept].T)
             return
+        # Rows of length 1, so that the rounding of a long one does not hide what a short one adds.
+        lengths = Design(X, False).norms()[:, None]
+        units = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        X_units = sparse.csr_array(X).multiply(units).tocsr()
         K = np.empty((n, n))
         for part in blocks(n, block_size(12 * n, share=0.25)):
-            K[part] = (X[part] @ X.T).toarray()
+            K[part] = (X_units[part] @ X_units.T).toarray()
         values, vectors = _backend.eigh(K.T, overwrite=True)
         first = int(np.searchsorted(values, n * _EPS * max(values[-1], 0.0), side="right"))
         self.rows, self._basis = vectors[:, first:] * np.sqrt(values[first:]), None
-        # The basis is X' rows / squares, and is never formed: products with it go through the rows.
-        self._sparse, self._squares = X, values[first:, None]
+        self.rows *= lengths
+        # The basis is X' rows / (lengths**2 values), and is never formed: products with it go through the rows.
+        self._sparse, self._values, self._weights = X, values[first:, None], units**2
 
     def to_features(self, T):
         """Vectors (r, k) of the coordinates as vectors (d, k) of the columns."""
-        return self._basis @ T if self._basis is not None else self._sparse.T @ (self.rows @ (T / self._squares))
+        if self._basis is not None:
+            return self._basis @ T
+        return self._sparse.T @ (self._weights * (self.rows @ (T / self._values)))
 
     def from_features(self, W):
         """Coordinates (r, k) of vectors (d, k), whose part off the span is left out."""
-        return self._basis.T @ W if self._basis is not None else self.rows.T @ (self._sparse @ W) / self._squares
+        if self._basis is not None:
+            return self._basis.T @ W
+        return self.rows.T @ (self._weights * (self._sparse @ W)) / self._values
 
     def coordinates(self, X):
         """Other rows (m, d) in these coordinates, (m, r), without what of them no coefficient can see."""
-        if self._basis is not None:
-            return np.asarray(X @ self._basis, dtype=np.float64)
-        products = X @ self._sparse.T
-        products = products.toarray() if hasattr(products, "toarray") else np.asarray(products)
-        return products @ self.rows / self._squares[:, 0]
+        out = np.empty((X.shape[0], self.rows.shape[1]))
+        for part in blocks(X.shape[0], block_size(8 * (X.shape[1] + 3 * len(self.rows)), share=0.25)):
+            if self._basis is not None:
+                out[part] = X[part] @ self._basis
+                continue
+            products = X[part] @ self._sparse.T
+            products = products.toarray() if hasattr(products, "toarray") else np.asarray(products)
+            out[part] = (products * self._weights[:, 0]) @ self.rows / self._values[:, 0]
+        return out
 
 
 class DualObjective(PrimalObjective):
@@ -87,6 +102,8 @@ class DualObjective(PrimalObjective):
 
     Attributes
     ----------
+    strength : ndarray of shape (q, 1)
+        The penalty of each output's coefficients.
     outside : float
         Norm of the part of the given coefficients that is off the span. No minimiser with a penalty has one, and least
         squares of smallest norm has none.
@@ -99,7 +116,7 @@ class DualObjective(PrimalObjective):
         super().__init__(
             span.rows, primal.y, primal.loss, primal.weighting, penalty, primal.params, primal.fit_intercept
         )
-        self.span, self._primal = span, primal
+        self.span, self._primal, self.strength = span, primal, primal.penalty[:, :1]
         self.params = self.from_params(primal.params[:, None])[:, 0]
         self.outside = self._distance_from_span(primal.params)
 
@@ -135,7 +152,7 @@ class DualObjective(PrimalObjective):
         inside = self.from_params(B)
         solved = self.to_params(factor(inside)[0])
         off = to_outputs(B - self.to_params(inside), self.n_outputs, self.fit_intercept)
-        strength = self.penalty[:, :1, None]
+        strength = self.strength[:, :, None]
         # Off the rows' span the curvature is the penalty alone, and flat without one.
         off = np.divide(off, strength, out=np.zeros_like(off), where=strength > 0)
         return solved + to_vector(off, self.fit_intercept)

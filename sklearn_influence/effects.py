@@ -19,6 +19,8 @@ from .solvers import newton_step
 # Where 1 - leverage is below this, the row's residual has lost half its digits, or the model without the row has flat
 # directions of its own: the retained rows are stepped on directly.
 _SINGULAR = 1e-5
+# What 1 - leverage is, in rounding, for a row that alone holds a direction.
+_ALONE = 1e-12
 # One Newton step is a poor retrain for a row that carries this share of its own fit.
 HIGH_LEVERAGE = 0.5
 # Groups up to this many unknowns of their own update the factor; larger ones factor the retained rows.
@@ -282,44 +284,41 @@ def _retained_curvature(effects, s):
         system[singular] = np.eye(A.shape[1])
         extra = np.linalg.solve(system, shift[:, :, None])[:, :, 0]
     effects.pull = effects.pull + extra
-    if singular.any() and _interpolates(effects):
-        columns = np.flatnonzero(singular)
-        effects.pull[columns] = _pull_of_interpolation(effects, columns)
-        return
-    for column in np.flatnonzero(singular):
+    for column in np.flatnonzero(_left_to_refits(effects, singular, effects.largest)):
         effects.pull[column] = 0.0
         effects.mix[column : column + 1] = 0.0
         effects.direct[int(column)] = retained_step(objective, effects.factor, rows[column : column + 1], direct=True)
 
 
-def _interpolates(effects):
-    """Whether least squares of smallest norm fits every row exactly, as with more columns than rows.
+def _left_to_refits(effects, singular, largest):
+    """Which of the singular rows must be stepped on directly, once those that least squares fits alone have their pull.
 
-    Without one of them the others are still fitted exactly, along one more flat direction.
+    At a leverage of 1 the row alone holds a direction, ``v = H^-1 J'``, which moves no other row's output. Without it
+    that direction is flat, and the solution of smallest norm is ``w - v (v'w) / (v'v)``, v and w off the intercept.
     """
     objective, factor = effects.objective, effects.factor
-    if not objective.loss.quadratic or objective.penalty.any() or factor.solver.damping:
-        return False
-    used = np.count_nonzero(objective.sample_weight > 0)
-    if any(block.size - block.nullity != used for block in factor.blocks):
-        return False
-    off = objective.params - factor.minimum_norm(objective.params)
-    return bool(np.linalg.norm(off) <= 1e-9 * np.linalg.norm(objective.params))
-
-
-def _pull_of_interpolation(effects, columns):
-    """Pulls (k, q) that take each row's own direction ``v = H^-1 J'`` out of the coefficients: the smallest norm left.
-
-    With v off the intercept, ``w - v (v'w) / (v'v)``: v moves the row's own output alone, and is flat without it.
-    """
-    objective, q, d = effects.objective, effects.objective.n_outputs, effects.objective.design.n_features
+    exact = objective.loss.quadratic and not objective.penalty.any() and not factor.solver.damping
+    alone = singular & (np.abs(1.0 - largest) < _ALONE) if exact else np.zeros_like(singular)
+    off = objective.params - factor.minimum_norm(objective.params) if alone.any() else 0.0
+    if not alone.any() or np.linalg.norm(off) > 1e-9 * np.linalg.norm(objective.params):
+        return singular
+    q, d, columns = objective.n_outputs, objective.design.n_features, np.flatnonzero(alone)
     coef = objective.params[: q * d].reshape(q, d)
-    pull = np.empty((len(columns), q))
     for part in blocks(len(columns), block_size(24 * objective.n_params)):
         rows = objective.design.take(effects.rows[columns[part]])
-        V = effects.factor(objective.pullback(np.ones((rows.n_rows, q)), rows))[0][: q * d].reshape(q, d, -1)
-        pull[part] = -(np.einsum("qdk,qd->qk", V, coef) / np.einsum("qdk,qdk->qk", V, V)).T
-    return pull
+        V = factor(objective.pullback(np.ones((rows.n_rows, q)), rows))[0][: q * d].reshape(q, d, -1)
+        along, size = np.einsum("qdk,qd->qk", V, coef), np.einsum("qdk,qdk->qk", V, V)
+        held = (size > 0).all(axis=0)  # a row that holds the intercept alone leaves no model without it
+        alone[columns[part]] = held
+        effects.pull[columns[part][held]] = -(along[:, held] / size[:, held]).T
+    return singular & ~alone
+
+
+def smallest_norm(objective, factor):
+    """A minimum of least squares at the solution of smallest norm, where there are several; and its factor."""
+    if objective.loss.quadratic and factor is not None and factor.nullity:
+        objective = objective.with_(params=factor.minimum_norm(objective.params))
+    return objective, factor
 
 
 def apply(M, v):

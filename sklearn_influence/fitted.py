@@ -22,7 +22,7 @@ from ._validation import (
     check_indices,
     check_n_jobs,
 )
-from .effects import row_effects, row_scale
+from .effects import row_effects, row_scale, smallest_norm
 from .solvers import Direct, get_solver, newton_step
 
 _REFINE_TOL = 1e-10
@@ -122,7 +122,8 @@ class FittedModel:
     def _find_optimum(self, refine, representation):
         objective = self.start(representation)
         if self.edited or not refine:
-            if objective.outside > _OFF_SPAN * np.linalg.norm(self.objective.params):
+            rounding = max(_OFF_SPAN, 100 * np.finfo(self.objective.design.X.dtype).eps)
+            if not self.edited and objective.outside > rounding * np.linalg.norm(self.objective.params):
                 raise ValueError(
                     "The dual representation cannot hold these coefficients: they have a part outside the span of the "
                     "rows, so they are no minimum on these rows. Use refine=True or representation='primal'."
@@ -144,7 +145,7 @@ class FittedModel:
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        return objective, info.factor
+        return smallest_norm(objective, info.factor)
 
     def true_factor(self, refine, representation):
         """The optimum's curvature, factored without damping or approximation."""
@@ -211,7 +212,7 @@ def _stationarity(objective, factor):
     _, decrement = newton_step(factor, gradient)
     scale = row_scale(objective, factor)
     if objective.outside:  # there the penalty is all there is, and its gradient points back
-        strength = float(objective.penalty[:, :1].max())
+        strength = float(objective.strength.max())
         gradient = np.append(gradient, strength * objective.outside)
         decrement = float(np.hypot(decrement, np.sqrt(strength) * objective.outside))
     if decrement <= newton.rounding_decrement(objective, factor):

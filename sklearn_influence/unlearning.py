@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import certificates, newton
 from ._validation import check_count, check_flag, check_indices, check_leaves_a_model, check_tolerance
-from .effects import retained_step
+from .effects import retained_step, smallest_norm
 from .fitted import FittedMixin, FittedModel
 from .solvers import Direct, newton_step
 
@@ -193,8 +193,9 @@ def remove(objective, factor, positions, *, tol, max_iter, as_written):
 def refit(objective, n_removed, *, tol, max_iter, as_written):
     """Minimise an objective that holds the retained rows already, and certify the result; as :func:`remove`."""
     started = time.perf_counter()
-    result = _finish(objective, objective.params, 0, tol, max_iter)
-    return _certified(*result, started, n_removed, tol, max_iter, as_written)
+    objective, factor, *done = _finish(objective, objective.params, 0, tol, max_iter)
+    objective, factor = smallest_norm(objective, factor)
+    return _certified(objective, factor, *done, started, n_removed, tol, max_iter, as_written)
 
 
 def _certified(reduced, factor, converged, n_iter, started, n_removed, tol, max_iter, as_written):

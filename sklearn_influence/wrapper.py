@@ -11,7 +11,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from . import composite
+from . import composite, recording
 from ._validation import check_no_dates, check_rows, check_weights, count_rows, take_rows, unused_categories
 from .base import InfluenceMixin
 from .composite import check_composite
@@ -223,12 +223,14 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
         fit_params, weight = composite.fit_parameters(self.estimator, sample_weight, fit_params)
         if weight is not None and n is not None:
             weight = check_weights(weight, n)
-        if not composite.transforms(self.estimator):
+        if not composite.has_transformers(self.estimator):
             check_no_dates(X)
         # A frozen estimator is its own clone, and edits are not for the caller's.
         estimator = copy.deepcopy(self.estimator) if frozen else clone(self.estimator)
-        rows = composite.fit_recording(estimator, X, y, fit_params)
+        rows = recording.fit_recording(estimator, X, y, fit_params)
         check_no_dates(rows)
+        if frozen:  # no fit has compared its columns with these
+            validate_data(composite.final_step(estimator), rows, reset=False, skip_check_array=True)
         rows = check_array(rows, accept_sparse="csr", dtype=[np.float64, np.float32])
         if n is not None and len(rows.shape) and rows.shape[0] != n:
             raise ValueError(
@@ -246,7 +248,7 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
             self.__dict__.pop(name, None)
             if hasattr(estimator, name):
                 setattr(self, name, getattr(estimator, name))
-        self._source = _Source(X, y, fit_params, n) if composite.transforms(estimator) else None
+        self._source = _Source(X, y, fit_params, n) if composite.has_transformers(estimator) else None
         self._remember(family, objective, frozen=frozen)
         return self
 
@@ -258,7 +260,7 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _features(self, X):
         """Test rows as the final step takes them, checked."""
-        if not composite.transforms(self.estimator_):
+        if not composite.has_transformers(self.estimator_):
             return validate_data(self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32])
         X = composite.transform(self.estimator_, X)
         return validate_data(self._final_step, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32])
@@ -281,7 +283,7 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _transform_again(self, source, kept):
         """The estimator with transformers fitted on the rows of ``source``, its final step, and the objective there."""
-        estimator, rows = composite.fit_transformers(self.estimator_, source.X, source.y, source.fit_params)
+        estimator, rows = recording.fit_transformers(self.estimator_, source.X, source.y, source.fit_params)
         old = self._final_step
         final = copy.copy(old)
         estimator = composite.with_final(estimator, final)

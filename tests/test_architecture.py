@@ -18,6 +18,7 @@ LEVELS = [
     {"dual"},
     {"influence", "families", "fitted"},
     {"composite"},
+    {"recording"},
     {"ranking"},
     {"unlearning"},
     {"base"},

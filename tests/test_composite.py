@@ -20,7 +20,7 @@ from sklearn.model_selection import GridSearchCV, KFold, RandomizedSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler, TargetEncoder
 
-from sklearn_influence import InfluenceEstimator, composite
+from sklearn_influence import InfluenceEstimator, composite, recording
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*leverage.*", "ignore:.*singular.*", "ignore:.*unknown categories.*")
 
@@ -93,8 +93,8 @@ def test_searches(kind):
     prepare = tables.preprocessing().fit(X, y)
     by_hand = InfluenceEstimator(best).fit(prepare.transform(X), y, sample_weight=weight)
     same_answers(model, by_hand, TABLE.X_test, prepare.transform(TABLE.X_test), TABLE.y_test)
-    for pipeline in composite._pipelines(model.estimator_):  # nothing of the recording is left
-        assert not any(isinstance(step, composite.RowRecorder) for _, step in pipeline.steps)
+    for pipeline in composite.pipelines(model.estimator_):  # nothing of the recording is left
+        assert not any(isinstance(step, recording.RowRecorder) for _, step in pipeline.steps)
     model.unlearn(ROWS)
     np.testing.assert_allclose(model.params_, by_hand.unlearn(ROWS).params_, atol=1e-10)
     np.testing.assert_array_equal(model.predict(TABLE.X_test), by_hand.predict(prepare.transform(TABLE.X_test)))
@@ -420,7 +420,7 @@ def test_refusals(monkeypatch):
                 make_pipeline(StandardScaler(), LOGISTIC), {"steps": [[("a", StandardScaler()), ("b", LOGISTIC)]]}, cv=2
             ),
             ValueError,
-            "replaced the pipeline's steps as a whole",
+            "other steps as a whole",
         ),
     }
     for name, (estimator, error, words) in cases.items():

@@ -1,10 +1,14 @@
 """The dual representation: the same objective in as many unknowns as there are rows."""
 
+import pickle
+import tracemalloc
+
 import cases
 import numpy as np
 import pytest
 import retraining
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
 
@@ -195,8 +199,6 @@ def test_single_precision_rows_and_what_is_written():
 
 
 def test_text_sized_columns_are_never_filled():
-    import tracemalloc
-
     rng = np.random.default_rng(0)
     X = sparse.random(400, 25_000, density=0.002, format="csr", random_state=0)
     y = rng.integers(0, 2, 400)
@@ -210,3 +212,71 @@ def test_text_sized_columns_are_never_filled():
     keep = np.arange(400) != 3
     refit = LogisticRegression(**TIGHT).set_params(solver="lbfgs").fit(X[keep], y[keep])
     np.testing.assert_allclose(model.decision_function(X), refit.decision_function(X), atol=1e-5)
+
+
+@pytest.mark.parametrize("estimator", [Ridge(), LinearRegression(), LogisticRegression()], ids=str)
+def test_single_precision_goes_through_pickles_and_changes_of_representation(estimator):
+    case = WIDE_CLASSES
+    X = case.X.astype(np.float32)
+    model = InfluenceEstimator(estimator).fit(X, case.y).unlearn([0])
+    expected = model.influence_on_params([1])
+    scale = np.abs(expected).max()
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_allclose(again.influence_on_params([1]), expected, atol=1e-3 * scale)
+    long = InfluenceEstimator(estimator).fit(X[:, :20], case.y).unlearn(np.arange(2, 20))
+    assert long._options().representation == "dual"  # fewer rows than columns are left
+    assert np.isfinite(long.influence_on_params([1])).all()
+    raw = InfluenceEstimator(Ridge(), refine=False).fit(X, case.y)
+    assert np.isfinite(raw.influence_on_params([0])).all()
+
+
+def test_refined_least_squares_is_of_smallest_norm_in_single_precision():
+    rng = np.random.default_rng(0)
+    X = (rng.normal(size=(40, 120)) + 2.0).astype(np.float32)
+    y = rng.normal(size=40)
+    model = InfluenceEstimator(LinearRegression()).fit(X, y)
+    exact = InfluenceEstimator(LinearRegression()).fit(X.astype(float), y)
+    np.testing.assert_allclose(model.params_, exact.params_, atol=1e-9)
+    np.testing.assert_allclose(model.influence_on_params(), exact.influence_on_params(), atol=1e-9)
+
+
+@pytest.mark.parametrize("largest", [1e4, 1e6])
+def test_sparse_rows_of_very_different_lengths(largest):
+    """A long row's rounding must not hide the short ones."""
+    X = WIDE.X * np.geomspace(1.0, largest, len(WIDE.X))[:, None]
+    exact = retraining.loo_params(Ridge(), X, WIDE.y) - retraining.retrain(Ridge(), X, WIDE.y)
+    effect = InfluenceEstimator(Ridge()).fit(sparse.csr_matrix(X), WIDE.y).influence_on_params()
+    off = np.linalg.norm(effect - exact, axis=1) / np.linalg.norm(exact, axis=1)
+    assert np.median(off) < 1e-6
+
+
+def test_one_repeated_row_leaves_the_others_their_closed_form(monkeypatch):
+    X, y = np.vstack([WIDE.X, WIDE.X[:1]]), np.append(WIDE.y, WIDE.y[0] + 1.0)
+    model = InfluenceEstimator(LinearRegression()).fit(X, y)
+    exact = retraining.loo_params(LinearRegression(), X, y) - retraining.retrain(LinearRegression(), X, y)
+    calls, factor = [], solvers.Direct.factor
+    monkeypatch.setattr(solvers.Direct, "factor", lambda *given: calls.append(1) or factor(*given))
+    np.testing.assert_allclose(model.influence_on_params(), exact, atol=1e-9)
+    assert len(calls) < 5  # not one for each of 26 rows
+
+
+def test_many_test_rows_stay_within_working_memory():
+    X = sparse.random(300, 2_000, density=0.01, format="csr", random_state=0)
+    tests = sparse.random(5_000, 2_000, density=0.01, format="csr", random_state=1)
+    span = dual.RowSpan(X)
+    whole = span.coordinates(tests)
+    with config_context(working_memory=1):
+        tracemalloc.start()
+        out = span.coordinates(tests)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    np.testing.assert_allclose(out, whole, atol=1e-12)
+    assert peak < out.nbytes + 4 * 2**20
+
+
+def test_rows_of_nothing():
+    X, y = np.zeros((5, 10)), np.arange(5.0)
+    dual_model, primal = (InfluenceEstimator(Ridge(2.0), representation=r).fit(X, y) for r in ("dual", "primal"))
+    B = np.arange(11.0)
+    np.testing.assert_allclose(dual_model.curvature_solve(B), primal.curvature_solve(B), atol=1e-12)
+    np.testing.assert_allclose(dual_model.influence_on_params(), primal.influence_on_params(), atol=1e-12)

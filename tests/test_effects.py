@@ -146,7 +146,7 @@ def test_own_outputs(solved, method):
     np.testing.assert_allclose(found, own, atol=1e-11)
 
 
-def test_a_row_that_holds_a_direction_alone_is_stepped_to_directly():
+def test_a_row_that_holds_a_direction_alone_leaves_it_at_nothing():
     objective = make("squares")
     objective.penalty = np.zeros_like(objective.penalty)
     X = objective.design.X.copy()
@@ -156,7 +156,7 @@ def test_a_row_that_holds_a_direction_alone_is_stepped_to_directly():
     best, _ = newton.minimise(objective)
     factor = Direct().factor(best.curvature())
     effects = fx.row_effects(best, factor, np.array([4, 5]), "newton")
-    assert list(effects.direct) == [1]
+    assert effects.largest[1] > 1 - 1e-12 and not effects.direct  # known without a refit
     new = best.params + effects.params(slice(0, 2))[:, 1]
     # Least squares without the row: the coefficient of the empty column is 0 in the smallest-norm answer.
     np.testing.assert_allclose(new.reshape(-1)[[2, 2 + D]], 0.0, atol=1e-10)

@@ -291,3 +291,23 @@ def test_one_row_left_cannot_be_asked_for():
             model.influence_on_params(indices)
     with pytest.raises(ValueError, match="every row"):
         model.unlearn([0])
+
+
+def test_names_of_rows_that_left_are_forgotten():
+    names = [f"secret{i}" for i in range(6)]
+    frame = pd.DataFrame({"a": np.arange(6.0)})
+    for index in (pd.MultiIndex.from_arrays([names, range(6)]), pd.CategoricalIndex(names)):
+        for thing in (frame.set_index(index), frame["a"].set_axis(index)):
+            assert b"secret3" in pickle.dumps(thing)
+            kept = _validation.take_rows(thing, np.array([0, 1, 5]))
+            assert b"secret3" not in pickle.dumps(kept) and b"secret5" in pickle.dumps(kept)
+
+
+def test_columns_that_remember_values_are_named():
+    frame = pd.DataFrame({"a": pd.Categorical(["x", "y", "x"]), "b": [1, 2, 3]})
+    assert _validation.unused_categories(frame) == [] and _validation.unused_categories(frame.iloc[[0, 2]]) == ["a"]
+    twice = pd.DataFrame(np.zeros((2, 2)), columns=["a", "a"])
+    assert _validation.unused_categories(twice) == []
+    pl = pytest.importorskip("polars")
+    enum = pl.DataFrame({"e": pl.Series(["x", "y"], dtype=pl.Enum(["x", "y"]))})
+    assert _validation.unused_categories(enum) == [] and _validation.unused_categories(enum[:1]) == ["e"]

@@ -1,0 +1,153 @@
+"""Fit an estimator and know the rows that its final step was fitted on; fit what stands before it again."""
+
+import copy
+
+from sklearn import get_config
+from sklearn.base import BaseEstimator, clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+
+from . import composite
+
+
+class RowRecorder(BaseEstimator):
+    """A step that keeps the rows it is fitted on, and passes them on.
+
+    What a step is fitted on need not be what ``transform`` gives later: TargetEncoder's ``fit_transform`` is not.
+    """
+
+    def __init__(self, own=False):
+        self.own = own  # whether to keep a copy, where the final step would overwrite the rows
+
+    def fit(self, X, y=None):
+        self.rows_ = X.copy() if self.own and hasattr(X, "copy") else X
+        return self
+
+    def fit_transform(self, X, y=None):
+        return self.fit(X).transform(X)
+
+    def transform(self, X):
+        return X
+
+    def get_feature_names_out(self, input_features=None):
+        return input_features
+
+
+class FinalRecorder(RowRecorder):
+    """A recorder in place of a final step, so that only what stands before it is fitted."""
+
+    def fit(self, X, y=None, sample_weight=None, **others):
+        return super().fit(X)
+
+
+def fit_recording(estimator, X, y, fit_params):
+    """Fit an estimator in place; return the rows its final step was fitted on, or what frozen steps make of X.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Not the caller's own: it is fitted, and its pipelines get a step more for the time of the fit.
+    X, y : rows of any container, and their targets
+    fit_params : dict
+
+    Returns
+    -------
+    rows : array-like of shape (n, d)
+
+    Raises
+    ------
+    ValueError
+        Where a search put something in the place of the pipeline whose rows are recorded.
+
+    Notes
+    -----
+    The record is taken by an extra step before the end of the innermost pipeline that has transformers, so that every
+    clone that a search makes has one too. It is gone afterwards, but for a pipeline's own ``memory``.
+    """
+    in_place = composite.works_in_place(estimator)
+    fitted_on = X.copy() if in_place and hasattr(X, "copy") else X
+    with_steps = []
+    for level in composite.levels(estimator):
+        if isinstance(level, FrozenEstimator):
+            break
+        if isinstance(level, Pipeline) and len(level.steps) > 1:
+            with_steps.append(level)
+    name = "training_rows"
+    if with_steps:
+        innermost = with_steps[-1]
+        while any(name == taken for taken, _ in innermost.steps):
+            name += "_"
+        innermost.steps = [*innermost.steps[:-1], (name, RowRecorder(own=in_place)), innermost.steps[-1]]
+    estimator.fit(fitted_on, y, **fit_params)
+    rows, last = (None, None) if with_steps else (X, estimator)
+    for pipeline in composite.pipelines(estimator):
+        step = dict(pipeline.steps).get(name)
+        if isinstance(step, RowRecorder):
+            pipeline.steps = [(key, step) for key, step in pipeline.steps if key != name]
+            if hasattr(step, "rows_"):
+                rows, last = step.rows_, pipeline.steps[-1][1]
+    if rows is None or (composite.has_transformers(last) and not composite.is_frozen(last)):
+        raise ValueError(
+            "The search put other pipelines, or other steps as a whole, in the place of those it was given, so that "
+            "the rows its model was fitted on are not known. Search over the parameters of single steps instead."
+        )
+    return composite.transform(last, rows)
+
+
+def fit_transformers(estimator, X, y, fit_params):
+    """Fit clones of all transformers of a fitted composite, and nothing else.
+
+    Returns
+    -------
+    estimator : estimator
+        A copy with the new transformers, around the same final step.
+    rows
+        What the final step is to be fitted on.
+    """
+    recorder = FinalRecorder()
+    if get_config()["enable_metadata_routing"]:
+        recorder.set_fit_request(sample_weight=composite.weight_request(composite.final_step(estimator)))
+    template = _unfitted(estimator, recorder)
+    template.fit(composite.copy_if_overwritten(template, X), y, **_for_pipelines(template, fit_params))
+    return _with_transformers(estimator, template), composite.final_step(template).rows_
+
+
+def _for_pipelines(template, fit_params):
+    """The arguments that reach a step; those of a search, such as its groups, stay behind with it."""
+    if get_config()["enable_metadata_routing"]:
+        known = template.get_metadata_routing().consumes("fit", list(fit_params))
+        return {name: value for name, value in fit_params.items() if name in known}
+    last, kept = template.steps[-1], {}
+    for name, value in fit_params.items():
+        step, _, rest = name.partition("__")
+        if rest and (step != last[0] or not isinstance(last[1], Pipeline) or _for_pipelines(last[1], {rest: value})):
+            kept[name] = value
+    return kept
+
+
+def _unfitted(estimator, final):
+    """Clones of the pipelines of a composite, one within the other, around a final step."""
+    if isinstance(estimator, Pipeline):
+        new = copy.copy(estimator)
+        last = estimator.steps[-1]
+        new.steps = [(name, clone(step, safe=False)) for name, step in estimator.steps[:-1]]
+        new.steps.append((last[0], _unfitted(last[1], final)))
+        return new
+    inner = composite.within(estimator)
+    return final if inner is None else _unfitted(inner, final)
+
+
+def _with_transformers(estimator, template):
+    """A copy of a composite with the transformers of a fitted template."""
+    inner = composite.within(estimator)
+    if inner is None:
+        return estimator
+    new = copy.copy(estimator)
+    if isinstance(estimator, Pipeline):
+        last = (estimator.steps[-1][0], _with_transformers(inner, template.steps[-1][1]))
+        new.steps = [*template.steps[:-1], last]
+    elif isinstance(estimator, FrozenEstimator):
+        new.estimator = _with_transformers(inner, template)
+    else:
+        new.best_estimator_ = _with_transformers(inner, template)
+    return new
