@@ -1,6 +1,7 @@
 """Numbers and columns in print, and in the types that JSON knows."""
 
 import textwrap
+from itertools import pairwise
 
 import numpy as np
 
@@ -40,6 +41,15 @@ def column(values, sign=False):
     return ["" if value is None else form.format(value) for value in values]
 
 
+def column_of_labels(values):
+    """Labels or targets in print: numbers as `column` has them, but whole ones without decimals."""
+    if values.dtype.kind != "f":
+        return [str(value) for value in values]
+    if (values == np.round(values)).all() and np.abs(values).max(initial=0.0) < 1e15:
+        return [f"{value:.0f}" for value in values]
+    return column(values)
+
+
 def table(headers, columns, left=(0,)):
     """Columns side by side, as lines; numbers to the right, the ``left`` columns to the left."""
     if headers is not None:
@@ -59,6 +69,71 @@ def short(text, width):
     name, mark, number = text.rpartition(" #")
     tail = mark + number if name and number.isdigit() else ""
     return text[: width - 3 - len(tail)] + "..." + tail
+
+
+def different(texts, width):
+    """The texts, where one is longer than the width cut to it so that different ones stay different.
+
+    The first way that manages is taken: without their middles, without what all begin with, or around the place where
+    each differs from those next to it in the alphabet.
+    """
+    texts = [str(text) for text in texts]
+    known = sorted(set(texts))
+    if max(map(len, known), default=0) <= width:
+        return texts
+    ways = [
+        [_without_middle(text, width) for text in known],
+        [_without_middle(text, width) for text in _without_common(known, width)],
+        [_around(text, place, width) for text, place in zip(known, _parting_places(known), strict=True)],
+    ]
+    best = max(ways, key=lambda way: len(set(way)))  # the first of equals
+    cut = dict(zip(known, best, strict=True))
+    return [cut[text] for text in texts]
+
+
+def _without_common(known, width):
+    """The texts without what all begin and end with, but for whole words in front where there is room."""
+    backwards = [text[::-1] for text in known]
+    start = _shared(min(known), max(known))
+    end = min(_shared(min(backwards), max(backwards)), min(map(len, known)) - start)
+    core = max(map(len, known)) - start - end
+    first = known[0].rfind(" ", 0, start) + 1
+    while first > 0 and core + start - known[0].rfind(" ", 0, first - 1) - 1 <= width - 6:
+        first = known[0].rfind(" ", 0, first - 1) + 1
+    if core + start - first > width - 6:
+        first = start
+    end = end if end > 3 else 0
+    return [("..." if first else "") + text[first : len(text) - end] + ("..." if end else "") for text in known]
+
+
+def _shared(one, other):
+    """How many letters two texts begin with in common; of the first and the last in order, all between them too."""
+    n = 0
+    while n < min(len(one), len(other)) and one[n] == other[n]:
+        n += 1
+    return n
+
+
+def _without_middle(text, width):
+    if len(text) <= width:
+        return text
+    tail = (width - 3) // 2
+    return text[: width - 3 - tail] + "..." + text[len(text) - tail :]
+
+
+def _around(text, place, width):
+    if len(text) <= width:
+        return text
+    if place < width - 3:
+        return text[: width - 3] + "..."
+    start = min(place - (width - 6) // 2, len(text) - width + 3)
+    return "..." + (text[start:] if start + width - 3 >= len(text) else text[start : start + width - 6] + "...")
+
+
+def _parting_places(known):
+    """For each of some sorted texts, where it parts from both neighbours."""
+    shared = [_shared(one, other) for one, other in pairwise(known)]
+    return [max(pair) for pair in zip([0, *shared], [*shared, 0], strict=True)]
 
 
 def wrap(text, hang=""):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from . import format as show
+from .suspects import surprising
 from .table_text import alone_text, data_text, duplicates_text, groups_text, held_out_text, slices_text
 
 LEVERAGE_WARNING = 0.5
@@ -61,21 +62,12 @@ def _health_text(report):
     stationarity = report.stationarity
     relative = stationarity["relative"]
     after, before = show.column([stationarity["loss_at_optimum"], stationarity["loss_as_fitted"]])
-    place = "at its optimum" if relative <= 0.01 else "close to its optimum"
-    if relative > 1:
-        place = "some way from its optimum" if relative < 1000 else "very far from its optimum"
     ending = "Influences are computed as if it were there (refine=False)."
     if stationarity["refined"]:
         ending = "Influences are computed at the optimum itself."
         if after != before:
             ending = f"Influences are computed at the optimum itself, where validation loss is {after}, not {before}."
-    lines = [
-        "Can the numbers be trusted?",
-        *show.wrap(
-            f"The fit is {place}: what is left to go is {relative:.2g} times the influence of a "
-            f"median row (far if above 1). {ending}"
-        ),
-    ]
+    lines = ["Can the numbers be trusted?", *show.wrap(f"{_distance(relative)} {ending}")]
     leverage, names = report.rows["leverage"], report.rows["row"]
     order = np.argsort(-leverage, kind="stable")
     high = int((leverage > LEVERAGE_WARNING).sum())
@@ -93,13 +85,23 @@ def _health_text(report):
     )
 
 
+def _distance(relative):
+    """Where the fit stopped, in words."""
+    if relative <= 0.01:
+        return "The fit has reached its optimum."
+    place = "close to" if relative <= 1 else "some way from" if relative < 1000 else "very far from"
+    times = "times as far as removing a typical row moves them."
+    return f"The fit stopped {place} its optimum: to get there, its parameters would move {relative:,.2g} {times}"
+
+
 def _effects_text(report):
     """The two ends of the ranking."""
     factor, unit = show.unit(report)
     effect = report.rows["effect"]
     harmful = int((effect < 0).sum())
     names = ["row", "position", "effect", "refitted_effect", "label", "prediction", "own_loss", "self_influence"]
-    loss = show.column([report.stationarity["loss_at_optimum"] * factor])[0]
+    # The loss in its own unit, as under model quality.
+    loss = show.column([report.stationarity["loss_at_optimum"]])[0] + (", not multiplied" if factor > 1 else "")
     lines = [
         "Effect of each training row on validation loss",
         *show.wrap(
@@ -133,7 +135,7 @@ def _refits_text(report):
 def _suspects_text(report):
     wrong = "mislabelled" if report.task == "classification" else "wrong"
     by = report.suspects["by"]
-    order = np.argsort(-report.rows[by], kind="stable")[: report.k]
+    places, rule = surprising(report)
     names = ["row", "position", "label", "prediction", by, "self_influence", "cross_validated_loss", "cv_rank"]
     meaning = (
         "Leave-one-out loss: the row's loss if the model had not seen it, which is its own loss and its self influence "
@@ -141,7 +143,9 @@ def _suspects_text(report):
     )
     if by == "self_influence":
         meaning = "Self influence: how much the row's own loss would grow if the model had not seen it."
-    lines = [f"Rows that look {wrong}", *show.wrap(meaning), *_rows_table(report, order, list(dict.fromkeys(names)))]
+    lines = [f"Rows that look {wrong}", *show.wrap(meaning), *_rows_table(report, places, list(dict.fromkeys(names)))]
+    if rule:
+        lines += show.wrap(f"Left out of the top {report.k}: {show.rows(report.k - len(places))} {rule}.")
     if "by_cross_validation" not in report.suspects:
         return lines + show.wrap(f"No cross-validated loss: {report.cross_validation['missing']}.")
     suspects = report.suspects
@@ -242,12 +246,23 @@ def _rows_table(report, chosen, names):
     if not _renamed(report):
         names = [name for name in names if name != "position"]
     names = [name for name in names if name in rows]
+    labels = [show.column_of_labels(rows[name][chosen]) for name in ("label", "prediction") if name in rows]
+    # Cut together, so that a label and a prediction that differ are seen to.
+    labels = show.different([text for column in labels for text in column], 18)
+    texts = {"label": labels[: len(chosen)], "prediction": labels[len(chosen) :]}
+    headers = [HEADERS[name] for name in names]
+    if report.task == "regression":
+        headers = ["target" if header == "label" else header for header in headers]
     columns = []
     for name in names:
         values = rows[name][chosen]
-        if values.dtype.kind == "f":
+        if name in texts:
+            columns.append(texts[name])
+        elif values.dtype.kind == "f":
             known = [None if np.isnan(value) else value for value in values.tolist()]
             columns.append(show.column(known, sign=name.endswith("effect")))
         else:
-            columns.append([show.short(str(value), 18) for value in values])
-    return show.table([HEADERS[name] for name in names], columns)
+            columns.append([str(value) for value in values])
+    taken = sum(2 + max(map(len, [header, *column])) for header, column in list(zip(headers, columns, strict=True))[1:])
+    columns[0] = show.different(columns[0], max(12, show.WIDTH - 4 - taken))
+    return show.table(headers, columns)
