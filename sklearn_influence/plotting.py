@@ -1,8 +1,11 @@
 """Pictures of an audit and of agreement with retraining. They need matplotlib."""
 
+import re
+
 import numpy as np
 
-from ._report.format import unit
+from ._report.format import different, unit
+from ._report.suspects import surprising
 from .diagnostics import agreement
 
 __all__ = ["plot_agreement", "plot_audit"]
@@ -47,9 +50,9 @@ def plot_audit(report, fig=None):
     """
     if fig is None:
         fig = _pyplot().figure(figsize=(15, 5.2))
-    fig.set_layout_engine("constrained", w_pad=0.12)
+    fig.set_layout_engine("constrained", w_pad=0.12, h_pad=0.1)
     left, middle, right = fig.subplots(1, 3, width_ratios=[1, 1.15, 0.8])
-    fig.suptitle(f"Audit of {_short(report.estimator)}: {report.n_train:,} training rows")
+    fig.suptitle(f"Audit of {_name(report.estimator)}: {report.n_train:,} training rows")
     _plot_effects(report, left)
     _plot_suspects(report, middle)
     _plot_unlearning(report, right)
@@ -103,10 +106,11 @@ def _plot_effects(report, ax):
     places = -np.r_[np.arange(len(worst)), len(worst) + 1 + np.arange(len(best))]
     colours = np.where(effect[shown] < 0, HARMFUL, HELPFUL)
     ax.barh(places, effect[shown], color=colours, height=0.8)
-    ax.set_yticks(places, [_short(str(names[i]), 14) for i in shown], fontsize=8)
+    ax.set_yticks(places, different(names[shown], 28), fontsize=8)
+    ax.xaxis.set_major_locator(_few_ticks())
     between = len(effect) - len(shown)
     if between:
-        ax.text(0, -len(worst), f"  {between} rows between", va="center", fontsize=8, color=NEUTRAL)
+        ax.text(0, -len(worst), f"  {between:,} rows between", va="center", fontsize=8, color=NEUTRAL)
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_ylabel("training row")
     ax.set_xlabel(f"change of validation {_loss_name(report)}\nwhen the row is removed")
@@ -114,32 +118,50 @@ def _plot_effects(report, ax):
 
 
 def _plot_suspects(report, ax):
-    rows, flagged = report.rows, report.suspects["rows"]
+    rows = report.rows
     known = "cross_validated_loss" in rows
     x = rows["cross_validated_loss" if known else "leverage"]
     y = rows[report.suspects["by"]]
-    marked = np.isin(rows["position"], flagged)
+    places = surprising(report)[0]
+    marked = np.isin(np.arange(len(y)), places)
     ax.scatter(x[~marked], y[~marked], s=14, color=NEUTRAL, alpha=0.5, linewidths=0)
     ax.scatter(x[marked], y[marked], s=26, color=HARMFUL)
-    labelled = []
-    for i in np.flatnonzero(marked)[np.argsort(-y[marked])][:6]:
-        # A name that would lie on another is left out; the ranking has them all.
-        if any(abs(y[i] - y[j]) < 0.05 * np.ptp(y) and abs(x[i] - x[j]) < 0.2 * np.ptp(x) for j in labelled):
-            continue
-        labelled.append(i)
-        ax.annotate(
-            _short(str(rows["row"][i]), 14),
-            (x[i], y[i]),
-            xytext=(-5, 3),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8,
-        )
+    ax.margins(x=0.08, y=0.08)
+    ax.xaxis.set_major_locator(_few_ticks())
+    _name_points(ax, x, y, places[:6], different(rows["row"][places[:6]], 24))
     ax.set_xlabel("cross-validated loss of the row" if known else "leverage of the row")
     by = {"leave_one_out_loss": "leave-one-out loss of the row", "self_influence": "self influence of the row"}
     ax.set_ylabel(by[report.suspects["by"]])
     wrong = "mislabelled" if report.task == "classification" else "wrong"
-    ax.set_title(f"Rows that look {wrong} (marked: top {len(flagged)})")
+    ax.set_title(f"Rows that look {wrong} (marked: {f'top {len(places)}' if len(places) else 'none'})")
+
+
+def _name_points(ax, x, y, places, names):
+    """Names beside points, each on a side where no point, name or edge is; without such a side it is left out."""
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    at = np.column_stack([(x - left) / (right - left), (y - bottom) / (top - bottom)])  # 0 to 1 across the panel
+    width, height, taken = 0.018, 0.05, []  # of a letter, at about the panel's size in `plot_audit`
+    for place, name in zip(places, names, strict=True):
+        for side, rise in ((1, 1), (-1, 1), (1, -1), (-1, -1)):
+            corner = at[place] + [0.012 * side, 0.008 * rise]
+            ends = np.sort([corner, corner + [side * width * len(name), rise * height]], axis=0)
+            free = (
+                (ends > 0).all()
+                and (ends < 1).all()
+                and not ((at > ends[0] - 0.008) & (at < ends[1] + 0.008)).all(axis=1).any()
+            )
+            if free and not any((ends[0] < box[1]).all() and (box[0] < ends[1]).all() for box in taken):
+                taken.append(ends)
+                ax.annotate(
+                    name,
+                    (x[place], y[place]),
+                    xytext=(4 * side, 2 * rise),
+                    textcoords="offset points",
+                    ha="left" if side > 0 else "right",
+                    va="bottom" if rise > 0 else "top",
+                    fontsize=8,
+                )
+                break
 
 
 def _plot_unlearning(report, ax):
@@ -177,7 +199,9 @@ def _plot_unlearning(report, ax):
         mean = ax.hlines(random.mean(), 0.7, 1.3, color="black", linewidth=2)
         handles |= {f"{len(random)} random draws": draws, "mean of the draws": mean}
     ax.set_xlim(-0.6, 1.6)
-    ax.set_xticks([0, 1], [f"{n} most harmful\nrows", f"{n} random\nrows"])
+    ax.set_xticks(
+        [0, 1], ["most harmful\nrow" if n == 1 else f"{n} most harmful\nrows", f"{n} random\nrow{'s'[: n > 1]}"]
+    )
     place = "test" if result["chosen_on"] == "validation" else "other half's"
     ax.set_ylabel(f"change of {place} {_loss_name(report)}")
     ax.legend(
@@ -197,6 +221,18 @@ def _factor(report):
 
 def _loss_name(report):
     return unit(report)[1].removeprefix("mean ").removesuffix(", summed")
+
+
+def _name(estimator):
+    """The model's name and what stands before it, without parameters."""
+    model, _, before = re.sub(r"\(.*\)", "", estimator).partition(" after ")
+    return _short(model, 60) + (f" after {_short(before, 60)}" if before else "")
+
+
+def _few_ticks():
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(nbins=5)
 
 
 def _short(text, width=70):

@@ -18,6 +18,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
+from sklearn_influence._report.suspects import surprising  # noqa: E402
 from sklearn_influence.plotting import plot_agreement, plot_audit  # noqa: E402
 
 
@@ -47,7 +48,8 @@ def test_audit_on_a_given_figure(report):
     assert names == [str(row) for row in np.r_[report.rows["row"][:5], report.rows["row"][-5:]]]
     assert "190 rows between" in left.texts[0].get_text()
     plain, marked = (points.get_offsets() for points in middle.collections)
-    assert len(plain) == 195 and len(marked) == 5
+    n_marked = len(surprising(report)[0])
+    assert len(plain) == 200 - n_marked and len(marked) == n_marked > 0
     assert marked[:, 1].min() >= plain[:, 1].max()
     draws = right.collections[-2].get_offsets()[:, 1]
     assert_allclose(draws, 1000 * np.sort(report.unlearning["random_changes"]))
@@ -92,3 +94,53 @@ def test_without_matplotlib(report, monkeypatch):
     for draw in (lambda: plot_audit(report), lambda: plot_agreement([1.0], [2.0])):
         with pytest.raises(ImportError, match="pip install matplotlib"):
             draw()
+
+
+def _boxes(fig, artists):
+    fig.set_size_inches(15, 5.2)
+    fig.draw_without_rendering()
+    return [artist.get_window_extent() for artist in artists if artist.get_text()]
+
+
+def _apart(boxes):
+    return not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+@pytest.mark.parametrize("largest", [0.0123, 0.123, 1234.5])
+def test_tick_labels_do_not_overlap(report, largest):
+    other = copy.deepcopy(report)
+    other.rows["effect"] *= largest / np.abs(other.rows["effect"]).max() / 1000
+    fig = plot_audit(other, Figure())
+    for ax in fig.axes[:2]:
+        assert _apart(_boxes(fig, ax.get_xticklabels()))
+
+
+def test_names_of_points_lie_within_the_panel_and_on_nothing(report):
+    poor = copy.deepcopy(report)
+    del poor.rows["cross_validated_loss"]
+    poor.rows["row"] = np.array([f"Person Nr. {i}" for i in poor.rows["row"]], dtype=object)
+    for given in (poor, report):
+        fig = plot_audit(given, Figure())
+        ax = fig.axes[1]
+        boxes = _boxes(fig, ax.texts)
+        inside = ax.get_window_extent()
+        assert boxes and _apart(boxes)
+        assert all(inside.x0 <= box.x0 and box.x1 <= inside.x1 and box.y1 <= inside.y1 for box in boxes)
+        points = np.concatenate([ax.transData.transform(dots.get_offsets()) for dots in ax.collections])
+        assert not any(box.contains(*point) for box in boxes for point in points)
+
+
+def test_names_in_the_picture_can_be_told_apart(report):
+    other = copy.deepcopy(report)
+    other.rows["row"] = np.array([f"Person Nr. {i} of the first survey" for i in other.rows["row"]], dtype=object)
+    labels = [label.get_text() for label in plot_audit(other, Figure()).axes[0].get_yticklabels()]
+    assert len(set(labels)) == 10
+
+
+def test_the_title_names_the_model_and_what_stands_before_it(report):
+    other = copy.deepcopy(report)
+    other.estimator = "LogisticRegression(max_iter=10000, solver='newton-cholesky') after ColumnTransformer"
+    fig = plot_audit(other, Figure())
+    assert fig.get_suptitle() == "Audit of LogisticRegression after ColumnTransformer: 200 training rows"
+    other.rows = {name: np.repeat(column, 10) for name, column in other.rows.items()}
+    assert "1,990 rows between" in plot_audit(other, Figure()).axes[0].texts[0].get_text()
