@@ -26,6 +26,14 @@ _FOREIGN = {
 }
 
 
+# What a name promises; only what is inside counts.
+_ENDINGS = {".parquet": "Parquet", ".pq": "Parquet", ".gz": "gzip", ".xlsx": "Excel", ".xls": "Excel"}
+_COMMENTS = ("#", "//", "%", "--")
+_THOUSANDS = re.compile(r"-?[1-9]\d{0,2}(\.\d{3})+")
+CODE = re.compile(r"0\d+")
+_ZEROS = re.compile(rb"(?:^|[^\w.+-])0\d", re.M)
+
+
 class TableError(ValueError):
     """What is wrong with a table, in one sentence for the person who owns it."""
 
@@ -68,7 +76,14 @@ def read_table(path):
     for magic, name in _FOREIGN.items():
         if start.startswith(magic):
             raise TableError(f"this is {name}, not a CSV or Parquet file; save the table as CSV (UTF-8)")
-    return _read_csv(path, gzip.open if start.startswith(b"\x1f\x8b") else open)
+    packed = start.startswith(b"\x1f\x8b")
+    try:
+        return _read_csv(path, gzip.open if packed else open)
+    except TableError as error:
+        promised = _ENDINGS.get(os.path.splitext(path)[1].lower())
+        if promised is None or packed:
+            raise
+        raise TableError(f"the name says {promised}, but it is no {promised} file; read as CSV, {error}") from None
 
 
 def _read_parquet(path):
@@ -98,18 +113,21 @@ def _read_csv(path, opened):
     try:
         separator, decimal = _sniff(path, opened)
         header = _check_records(path, opened, separator)
-        frame = pd.read_csv(
-            path,
-            sep=separator,
-            decimal=decimal,
-            header=0,
-            names=header,
-            index_col=False,
-            skipinitialspace=True,
-            encoding="utf-8-sig",
-            compression="gzip" if opened is gzip.open else None,
-            low_memory=False,  # in chunks, a column of mixed types gets a mixture
-        )
+        how = {
+            "sep": separator,
+            "decimal": decimal,
+            "header": 0,
+            "names": header,
+            "index_col": False,
+            "skipinitialspace": True,
+            "encoding": "utf-8-sig",
+            "compression": "gzip" if opened is gzip.open else None,
+            "low_memory": False,  # in chunks, a column of mixed types gets a mixture
+        }
+        frame = pd.read_csv(path, **how)
+        if _has_zeros(path, opened):
+            _restore_codes(frame, lambda names: pd.read_csv(path, **how, usecols=names, dtype=str))
+        frame.attrs["decimal"] = decimal
     except UnicodeDecodeError:
         raise TableError(_where_not_utf8(path, opened)) from None
     except (EOFError, OSError) as error:
@@ -120,6 +138,32 @@ def _read_csv(path, opened):
             "are no text"
         ) from None
     return frame
+
+
+def _has_zeros(path, opened):
+    """Whether some field may begin with a zero and a digit."""
+    with opened(path, "rb") as stream:
+        while lines := stream.readlines(2**20):
+            if _ZEROS.search(b"".join(lines)):
+                return True
+    return False
+
+
+def _restore_codes(frame, read):
+    """Give columns of codes such as 01005, which were read as numbers, their text back."""
+    whole = [name for name in frame if frame[name].dtype.kind in "iuf" and (frame[name].dropna() % 1 == 0).all()]
+    if whole:
+        text = read(whole)
+        for name in whole:
+            if codes(text[name]):
+                frame[name] = text[name]
+
+
+def codes(text):
+    """Whether a text column is codes: digits only, and some begin with a zero that a number would lose."""
+    values = text.dropna().tolist()
+    digits = len(values) > 0 and all(isinstance(value, str) and value.isdigit() for value in values)
+    return digits and any(CODE.fullmatch(value) for value in values)
 
 
 def _sniff(path, opened):
@@ -133,6 +177,7 @@ def _sniff(path, opened):
         raise TableError("this is not text; save the table as CSV (UTF-8) or Parquet")
     lines = start.splitlines(keepends=True)
     text = b"".join(lines if whole or len(lines) == 1 else lines[:-1]).decode("utf-8-sig")
+    _refuse_preamble(text)
     best, most, records = None, (0, 0), []
     for separator in SEPARATORS:
         found = [r for r in csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True) if r][:200]
@@ -143,12 +188,40 @@ def _sniff(path, opened):
             best, most, records = separator, (share, len(found[0])), found
     if best is None:
         raise TableError(
-            "only one column is found; a table is needed whose fields are separated by commas, semicolons, tabs or bars"
+            "only one column is found; a table is needed whose fields are separated by commas, semicolons, tabs or "
+            f"bars, but the first line is {_quote(text.strip())}"
         )
     fields = [field.strip() for record in records[1:] for field in record]
     commas = any(re.fullmatch(r"-?\d+,\d+", field) for field in fields)
-    points = any(re.fullmatch(r"-?\d+\.\d+", field) for field in fields)
+    # With decimal commas, 1.234 is a thousand and more; such a field alone is no sign of decimal points.
+    points = any(re.fullmatch(r"-?\d+\.\d+", field) and not _THOUSANDS.fullmatch(field) for field in fields)
     return best, "," if best != "," and commas and not points else "."
+
+
+def _refuse_preamble(text):
+    """Refuse a line before the columns' names: a comment, a title, Excel's ``sep=;``."""
+    ways = [
+        [r for r in csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True) if r][:200]
+        for separator in SEPARATORS
+    ]
+    if any(len(way) > 1 and len(way[0]) > 1 and len({len(record) for record in way}) == 1 for way in ways):
+        return  # the first line has the fields of all others
+    first = text.strip().split("\n")[0].strip()
+    n = next((i for i, record in enumerate(ways[0]) if not record[0].startswith(_COMMENTS)), 0)
+    what = "a comment" if n == 1 else "comments"
+    if not n and (re.fullmatch(r"sep=.", first) or all(len(way[0]) == 1 for way in ways if way)):
+        n, what = 1, "a title or a note"
+    # A table follows.
+    if n and any(len(way) > n + 1 and len(way[n]) > 1 and len({len(r) for r in way[n:]}) == 1 for way in ways):
+        lines = "the first line is" if n == 1 else f"the first {n} lines are"
+        it = "it" if n == 1 else "them"
+        raise TableError(f"{lines} {what}, not the columns' names: {_quote(text.strip())}; take {it} out of the file")
+
+
+def _quote(text):
+    """The first line, in quotes."""
+    line = (text.splitlines() or [""])[0].strip()
+    return repr(line if len(line) <= 60 else line[:57] + "...")
 
 
 def _check_records(path, opened, separator):
