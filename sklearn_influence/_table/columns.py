@@ -5,19 +5,25 @@ import re
 import numpy as np
 
 from .file import TableError, count, listed
+from .numbers import codes_as_feature, note_alike, read_written, unit_of
 
 MOST_VALUES = 5_000
+MOST_LARGE = 1e100  # sums of squares, and their squares, must be numbers too
 _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/.]\d{1,2}[-/.](\d{2}|\d{4})([T ].*)?")
 
 
-def features(frame, notes):
+def features(frame, notes, comma=False):
     """The columns as float, bool or category.
 
     Parameters
     ----------
     frame : DataFrame
+        Rows under their numbers in the file, which errors name.
     notes : list of str
-        Gains a sentence for each reason to leave columns out: constant, or missing in every row.
+        Gains a sentence for each reason to leave columns out (constant, or missing in every row), and for what may be
+        read otherwise than it is meant.
+    comma : bool, default=False
+        Whether the file has decimal commas.
 
     Returns
     -------
@@ -30,12 +36,14 @@ def features(frame, notes):
     """
     import pandas as pd
 
-    columns, useless = {}, {"dates": [], "texts": [], "odd": []}
+    columns, useless = {}, {"dates": [], "units": [], "texts": [], "odd": []}
     left_out = {"constant": [], "missing in every row": [], "an unnamed count of the rows": []}
     for name in frame.columns:
-        column = _plain(frame[name], name, useless, notes)
+        column = _plain(read_written(frame[name], name, notes, comma), name, useless, notes)
         if column is None:
             continue
+        if column.dtype.kind == "f":
+            check_finite(column, f"column {name!r}")
         filled, values = int(column.notna().sum()), column.nunique()
         if not filled:
             left_out["missing in every row"].append(name)
@@ -44,11 +52,15 @@ def features(frame, notes):
         elif column.dtype == "category" and _are_dates(column.cat.categories):
             useless["dates"].append((name, column.cat.categories[0]))
         elif column.dtype == "category" and (values > MOST_VALUES or values > max(20, 0.5 * filled)):
-            useless["texts"].append((name, f"{values:,}"))
+            found = unit_of(column.cat.categories)
+            kind = "units" if found else "texts"
+            useless[kind].append((name, found[1] if found else f"{values:,}"))
         elif name.startswith("unnamed_") and _counts_rows(column, np.inf):
             left_out["an unnamed count of the rows"].append(name)
         else:
             columns[name] = column
+            if column.dtype == "category":
+                note_alike(column.cat.categories, f"In {name!r}", notes)
             if _counts_rows(column):
                 notes.append(
                     f"{name!r} goes up by one from row to row, yet is a feature; if it is no measurement, say --id or "
@@ -68,6 +80,7 @@ def _refuse(useless):
     parts = []
     for kind, template in (
         ("dates", "{} hold dates such as {!r} (turn them into numbers: a year, days since ...)"),
+        ("units", "{} hold numbers with a unit such as {!r} (write the numbers alone, in one unit)"),
         ("texts", "{} hold too many different texts to be categories ({} values; identifiers or free text?)"),
         ("odd", "{} hold what is no value of a table ({})"),
     ):
@@ -75,12 +88,20 @@ def _refuse(useless):
             names, examples = zip(*useless[kind], strict=True)
             text = template.format(listed(names), str(examples[0]) if kind != "texts" else ", ".join(examples[:5]))
             parts.append(text.replace(" hold ", " holds ", 1) if len(names) == 1 else text)
-    if parts:
-        names = [name for kind in useless.values() for name, _ in kind]
-        drop = ",".join(names)
-        drop = drop if re.fullmatch(r"[\w.,-]+", drop) else f'"{drop}"'
-        also = "; or name the rows by one of them with --id" if useless["texts"] else ""
-        raise TableError(f"{'; '.join(parts)}: leave them out with --drop {drop}{also}")
+    if not parts:
+        return
+    names = [name for kind in useless.values() for name, _ in kind]
+    texts = [name for name, _ in useless["texts"]]
+    them = "it" if len(names) == 1 else "them"
+    also = ""
+    if texts:
+        also = f", or name the rows by {'it' if len(names) == 1 else 'a column'} with --id {_quoted(texts[0])}"
+    raise TableError(f"{'; '.join(parts)}: leave {them} out with --drop {_quoted(','.join(names))}{also}")
+
+
+def _quoted(text):
+    """As a shell takes it."""
+    return text if re.fullmatch(r"[\w.,-]+", text) else f'"{text}"'
 
 
 def _plain(column, name, useless, notes):
@@ -95,19 +116,16 @@ def _plain(column, name, useless, notes):
         useless["odd"].append((name, "complex numbers"))
         return None
     if kind in "iuf":
-        values = column.astype("float64")
-        infinite = np.isinf(values.to_numpy())
-        if infinite.any():
-            raise TableError(
-                f"the column {name!r} is infinite in {some_rows(infinite)}; correct these cells, or leave them empty"
-            )
-        return values
+        return column.astype("float64")
     if kind == "O" and column.dtype != "category":
         first = column.dropna()
         if len(first) and not np.isscalar(first.iloc[0]) and type(first.iloc[0]).__name__ not in ("Decimal", "date"):
             useless["odd"].append((name, f"a {type(first.iloc[0]).__name__} in each cell"))
             return None
     text = column.where(column.isna(), column.astype(str)) if column.dtype == "object" else column
+    text = codes_as_feature(text, name, notes)
+    if text.dtype.kind == "f" or (text.dtype == "category" and column.dtype != "category"):
+        return text
     if text.dtype != "category":
         text = text.astype("category")
     elif text.cat.categories.dtype.kind != "O":
@@ -165,7 +183,23 @@ def kind_of(column):
     return "flag" if column.dtype == bool else "number" if column.dtype.kind == "f" else "text"
 
 
-def some_rows(flags):
-    """Which rows, for a sentence: at most three of them by number."""
+def check_finite(column, part):
+    """Refuse infinite numbers, and those whose squares would be."""
+    values = column.to_numpy(dtype=float)
+    infinite = np.isinf(values)
+    if infinite.any():
+        raise TableError(
+            f"the {part} is infinite in {some_rows(infinite, column.index)}; correct these cells, or leave them empty"
+        )
+    large = np.abs(values) > MOST_LARGE
+    if large.any():
+        raise TableError(
+            f"the {part} holds numbers too large to compute with, such as {values[large][0]:g}, in "
+            f"{some_rows(large, column.index)}; rescale it by a power of ten, or correct these cells"
+        )
+
+
+def some_rows(flags, numbers):
+    """How many rows, and the number in the file of the first."""
     rows = np.flatnonzero(flags)
-    return count(len(rows), "row") + f" (the first is row {rows[0]} of those used)"
+    return count(len(rows), "row") + f" (the first is row {numbers[rows[0]]}, counted from 0)"

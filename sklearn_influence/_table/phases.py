@@ -53,9 +53,11 @@ def audit_file(options, tell):
         validation, test = validation[:most], np.concatenate([validation[most:], test])
         table.notes.append(f"Effects are on {most:,} validation rows; more would take too long.")
     table.notes.insert(0, size)
+    # As the model sees it: a category or a gap of the other parts is no column.
+    n_columns = tables.encoded(table.X.iloc[train], table.model)[0]
     table.notes.append(
         f"Parts: {len(train):,} rows to train, {len(validation):,} to validate, {len(test):,} to test (seed "
-        f"{options.seed}); {count(table.n_encoded, 'column')} after encoding{', kept sparse' if table.sparse else ''}."
+        f"{options.seed}); {count(n_columns, 'column')} after encoding{', kept sparse' if table.sparse else ''}."
     )
     for note in table.notes:
         tell(note)

@@ -14,8 +14,10 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from .columns import features, is_numeric, kind_of, refuse_dates, some_rows
-from .file import TableError, count, listed
+from .columns import check_finite, features, is_numeric, kind_of, refuse_dates, some_rows
+from .file import TableError, codes, count, listed
+from .leaks import note_leaks
+from .numbers import MOST_CODES, alike, is_text, note_alike, read_written
 
 MODELS = ("logistic", "ridge", "linear", "ridge_classifier")
 CLASSIFIERS = ("logistic", "ridge_classifier")
@@ -104,20 +106,21 @@ def choose(frame, target, *, model="auto", drop=(), id=None, groups=None, weight
     """
     used = {"--target": target, "--id": id, "--groups": groups, "--weight": weight}
     _check_columns(list(frame.columns), {**{name: [c] for name, c in used.items() if c is not None}, "--drop": drop})
-    notes = []
+    notes, comma = [], frame.attrs.get("decimal") == ","
     keep = _complete_rows(frame, target, weight, notes)
     rows = np.flatnonzero(keep)
     frame = frame[keep] if len(rows) < len(frame) else frame
     if len(rows) < LEAST_ROWS:
         raise TableError(f"{count(len(rows), 'row')} can be used, but at least {LEAST_ROWS} are needed to split them")
-    y = frame[target]
-    weights = None if weight is None else _weights(frame[weight], weight)
+    y = _target(frame[target], target, model, notes, comma)
+    weights = None if weight is None else _weights(read_written(frame[weight], weight, notes, comma), weight)
     model = _choose_model(y, target, model, notes)
     y = _labels(y, target, notes) if model in CLASSIFIERS else _numbers(y, target)
     rest = frame.drop(columns=[c for c in dict.fromkeys([*used.values(), *drop]) if c is not None])
-    X = features(rest, notes)
+    X = features(rest, notes, comma)
+    note_leaks(X, y, model in CLASSIFIERS, target, notes)
     table = Table(X, y, _names(frame, rows, id, notes), _group_labels(frame, groups), weights, model, notes=notes)
-    table.n_encoded, table.n_filled = _encoded(X, model)
+    table.n_encoded, table.n_filled = encoded(X, model)
     _check_size(table)
     return table
 
@@ -198,10 +201,20 @@ def _complete_rows(frame, target, weight, notes):
 def _weights(column, name):
     values = _numbers(column, name, "weight")
     if (values < 0).any():
-        raise TableError(f"the weight {name!r} is negative in {some_rows(values < 0)}; weights must be 0 or above")
+        raise TableError(
+            f"the weight {name!r} is negative in {some_rows(values < 0, column.index)}; weights must be 0 or above"
+        )
     if not values.any():
         raise TableError(f"the weight {name!r} is 0 in every row; some rows must count")
     return values
+
+
+def _target(column, target, model, notes, comma):
+    """The target, numbers among it read as they are written."""
+    column = read_written(column, target, notes, comma)
+    if is_text(column) and codes(column) and (model in ("ridge", "linear") or column.nunique() > MOST_CODES):
+        return column.astype(float)
+    return column
 
 
 def _choose_model(y, target, model, notes):
@@ -271,10 +284,10 @@ def _labels(y, target, notes):
     if not is_numeric(y):
         y = y.astype(str).to_numpy(dtype=object).astype(str)
         refuse_dates(np.unique(y), target, "target")
+        note_alike(np.unique(y), f"The target {target!r}", notes)
     else:
+        check_finite(y, f"target {target!r}")
         y = y.to_numpy(dtype=bool if y.dtype == bool else float)
-        if y.dtype == float and not np.isfinite(y).all():
-            raise TableError(f"the target {target!r} is infinite in {some_rows(~np.isfinite(y))}; correct these cells")
         if y.dtype == float and (y == np.round(y)).all():
             y = y.astype(np.int64)
     labels, counts = np.unique(y, return_counts=True)
@@ -287,6 +300,7 @@ def _labels(y, target, notes):
     if rare.any():
         named = ", ".join(f"{str(label)!r} ({n})" for label, n in zip(labels[rare][:5], counts[rare], strict=False))
         more = f" and {rare.sum() - 5} more" if rare.sum() > 5 else ""
+        more += "".join(f" ({one!r} and {other!r} may be meant as one)" for one, other in alike(labels)[:1])
         raise TableError(
             f"labels of the target {target!r} have fewer than {LEAST_PER_LABEL} rows, too few to train, validate and "
             f"test on: {named}{more}; merge them with others, or take these rows out"
@@ -298,14 +312,14 @@ def _numbers(column, name, part="target"):
     """A float column without infinities."""
     if not is_numeric(column):
         soiled = _not_numbers(column)
-        example = str(soiled.iloc[0]) if len(soiled) else str(column.iloc[0])
-        raise TableError(
-            f"the {part} {name!r} must be numbers, but holds text such as {example!r}; correct these cells"
-        )
-    values = column.to_numpy(dtype=float)
-    if not np.isfinite(values).all():
-        raise TableError(f"the {part} {name!r} is infinite in {some_rows(~np.isfinite(values))}; correct these cells")
-    return values
+        if len(soiled) or column.dtype == "category":
+            example = str(soiled.iloc[0]) if len(soiled) else str(column.iloc[0])
+            raise TableError(
+                f"the {part} {name!r} must be numbers, but holds text such as {example!r}; correct these cells"
+            )
+        column = column.astype(float)
+    check_finite(column, f"{part} {name!r}")
+    return column.to_numpy(dtype=float)
 
 
 def _names(frame, rows, id, notes):
@@ -345,7 +359,7 @@ def _group_labels(frame, groups):
     return labels
 
 
-def _encoded(X, model):
+def encoded(X, model):
     """Columns after encoding, and the filled entries of a row among them."""
     width = filled = 0
     for name in X:

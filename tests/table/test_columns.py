@@ -96,11 +96,25 @@ WORDS = pd.Series([f"word {i}" for i in range(N)])
         ({"day": [datetime.time(1)] * N}, "'day' holds what is no value of a table"),
         (
             {"name": WORDS},
-            r"'name' holds too many different texts to be categories \(60 values.*--drop name; or name the",
+            r"'name' holds too many different texts to be categories \(60 v.*leave it out with --drop name, or name "
+            "the rows by it with --id name$",
         ),
         ({"list": [[1, 2]] * N}, r"'list' holds what is no value of a table \(a list in each cell\).*--drop list"),
         ({"z": NUMBER * 1j}, "'z' holds what is no value of a table"),
-        ({"my name": WORDS, "day": DAYS, "key": WORDS}, r'"day,my name,key"'),
+        (
+            {"my name": WORDS, "day": DAYS, "key": WORDS},
+            'leave them out with --drop "day,my name,key", or name the rows by a column with --id "my name"$',
+        ),
+        ({"day": DAYS}, r"'day' holds dates.*: leave it out with --drop day$"),
+        (
+            {"tag": NUMBER.round(2).astype(str) + " EUR"},
+            r"'tag' holds numbers with a unit such as '.* EUR' \(write the numbers.*leave it out with --drop tag$",
+        ),
+        ({"x": NUMBER * 1e307}, r"the column 'x' holds numbers too large to compute with, such as .*e\+3.*rescale it"),
+        (
+            {"x": np.where(np.arange(N) % 2, 1e308, -1e308)},
+            r"too large .* in 60 rows \(the first is row 0, counted from 0",
+        ),
         ({"x": NUMBER.where(NUMBER < 1, np.inf)}, r"the column 'x' is infinite in \d+ rows \(the first is row \d+"),
         ({"number": NUMBER * 0}, "no column is left to predict from"),
     ],
@@ -109,6 +123,21 @@ def test_columns_that_cannot_be_used(columns, message):
     with pytest.raises(TableError, match=message) as error:
         kinds(**columns)
     assert "\n" not in str(error.value)
+
+
+def test_rows_go_by_their_number_in_the_file():
+    frame = pd.DataFrame({"number": NUMBER, "x": NUMBER.where(np.arange(N) != 17, np.inf)})[10:]
+    with pytest.raises(TableError, match=r"infinite in 1 row \(the first is row 17, counted from 0\)"):
+        features(frame, [])
+
+
+def test_what_may_be_meant_otherwise_is_said():
+    written = [f"{1000 + i}"[:-3] + "." + f"{i:03d}" + ",50" for i in range(N)]
+    X, notes = kinds(price=written, town=["Bern", "bern", "Ulm"] * 20, plz=["01005", "80331"] * 30)
+    assert X["price"].tolist() == [1000.5 + i for i in range(N)]
+    assert X["plz"].dtype == "category" and X["town"].dtype == "category" and set(X["plz"]) == {"01005", "80331"}
+    assert [note.split(" ")[0] for note in notes] == ["'price'", "'price'", "In", "'plz'"]
+    assert "'Bern' and 'bern' differ in capitals or spaces only" in notes[2]
 
 
 def test_a_million_different_texts_are_refused():

@@ -157,6 +157,16 @@ def test_cost_then_progress_then_report(run, file):
     assert run(file, "--target", "income", "--drop", "person", "--top", 2, "--quiet") == (0, out, "")
 
 
+def test_columns_are_counted_once(run, file):
+    """A town of one person is a column only where that person is in the training part."""
+    frame = pd.read_csv(file)
+    towns = frame.town.where(frame.index % 20 != 0, "T" + frame.index.astype(str))
+    frame.assign(town=towns).to_csv(file, index=False)
+    out = run(file, "--target", "income", "--id", "person", "--quiet", "--top", 1)[1]
+    header = re.search(r"training rows, (\d+) columns,", out)[1]
+    assert f"{header} columns after encoding" in " ".join(out.split())
+
+
 def test_the_seed_decides(run, file):
     first, other = (run(file, "--target", "income", "--id", "person", "--quiet", "--seed", seed)[1] for seed in (1, 2))
     assert first != other

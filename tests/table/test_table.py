@@ -221,6 +221,51 @@ def test_numbers_with_text_in_them_are_found(model):
         choose("price", numbers_with_text(), model=model)
 
 
+def test_errors_name_rows_of_the_file():
+    price = FRAME.price.where(np.arange(N) > 4).where(np.arange(N) != 30, np.inf)
+    with pytest.raises(TableError, match=r"'price' is infinite in 1 row \(the first is row 30, counted from 0\)"):
+        choose("price", FRAME.assign(price=price))
+    weight = FRAME.weight.where(np.arange(N) > 4).where(np.arange(N) != 30, -1)
+    with pytest.raises(TableError, match=r"'weight' is negative in 1 row \(the first is row 30, counted from 0\)"):
+        choose("price", FRAME.assign(weight=weight), weight="weight")
+
+
+@pytest.mark.parametrize("part", ["price", "weight"])
+def test_numbers_too_large_are_refused(part):
+    with pytest.raises(TableError, match=rf"'{part}' holds numbers too large to compute with, such as .*rescale it"):
+        choose("price", FRAME.assign(**{part: FRAME.weight * 1e307}), weight="weight")
+
+
+def test_targets_are_read_as_they_are_written():
+    written = [f"{i // 10}.{i:03d},25" for i in range(10, N + 10)]
+    table = choose("price", FRAME.assign(price=written, weight=[f"0{i}" for i in range(N)]), weight="weight")
+    assert table.model == "ridge" and table.y[:2].tolist() == [1010.25, 1011.25]
+    assert table.weight[:3].tolist() == [0, 1, 2]
+    assert any(note.startswith("'price' is read as numbers with a decimal comma") for note in table.notes)
+
+
+def test_codes_are_labels_where_they_are_few_and_numbers_where_asked():
+    frame = FRAME.assign(grade=[f"0{i % 4}" for i in range(N)])
+    assert set(choose("grade", frame).y) == {"00", "01", "02", "03"}
+    assert set(choose("grade", frame, model="ridge").y) == {0, 1, 2, 3}
+    assert choose("grade", FRAME.assign(grade=[f"{i:03d}" for i in range(N)])).model == "ridge"
+    assert choose("price", FRAME.assign(person=[f"{i:03d}" for i in range(N)]), id="person").names[1] == "001"
+
+
+def test_labels_that_differ_in_capitals_are_said():
+    table = choose("income", FRAME.assign(income=np.where(np.arange(N) % 8, FRAME.income, "High")))
+    assert any("'High' and 'high' differ in capitals or spaces only" in note for note in table.notes)
+    rare = np.where(np.arange(N) % 40, FRAME.income, "High")
+    with pytest.raises(TableError, match=r"'High' \(2\) \('High' and 'high' may be meant as one\)"):
+        choose("income", FRAME.assign(income=rare))
+
+
+def test_a_feature_that_tells_the_target_is_said():
+    table = choose("income", FRAME.assign(copy=FRAME.income))
+    assert any("'copy' tells the target 'income' without an error" in note for note in table.notes)
+    assert not any("without an error" in note for note in choose("income").notes)
+
+
 def test_few_rows_are_refused():
     with pytest.raises(TableError, match="19 rows can be used, but at least 20 are needed to split them"):
         choose("price", FRAME[:19])
