@@ -3,16 +3,45 @@
 Influence functions, leave-one-out and group removal, and unlearning with a certificate.
 """
 
-from importlib.metadata import PackageNotFoundError, version
+TYPE_CHECKING = False  # typing's own takes its time
+if TYPE_CHECKING:
+    from . import certificates, diagnostics, families, losses, plotting, solvers
+    from .families import register_family
+    from .report import audit
+    from .wrapper import InfluenceEstimator
 
-from . import certificates, diagnostics, families, losses, plotting, solvers
-from .families import register_family
-from .report import audit
-from .wrapper import InfluenceEstimator
-
-try:
-    __version__ = version("sklearn-influence")
-except PackageNotFoundError:  # imported from a checkout that is not installed
-    __version__ = "0.1.0.dev0"
+    __version__: str
 
 __all__ = ["InfluenceEstimator", "__version__", "audit", "register_family"]
+
+# Imported when first asked for: scikit-learn takes a second, in which the command must answer an interrupt.
+_HOMES = {"InfluenceEstimator": "wrapper", "audit": "report", "register_family": "families"}
+_MODULES = ("certificates", "diagnostics", "families", "losses", "plotting", "solvers")
+
+
+def __getattr__(name):
+    from importlib import import_module
+
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name in _HOMES:
+        value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    elif name == "__version__":
+        value = _version()
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def _version():
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("sklearn-influence")
+    except PackageNotFoundError:  # imported from a checkout that is not installed
+        return "0.1.0.dev0"
+
+
+def __dir__():
+    return sorted({*globals(), *__all__, *_MODULES})

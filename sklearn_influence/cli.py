@@ -27,6 +27,7 @@ from ._table.table import MODELS
 from .report import audit
 
 MAX_TOP = 100
+OPTIONAL_FILES = ("slices.csv", "groups.csv", "audit.png")
 
 DESCRIPTION = """\
 Which training rows made this model say that, and what would it be without them?
@@ -59,6 +60,15 @@ models:
   ridge             numbers, by least squares with a penalty
   linear            numbers, by least squares
 
+files in DIR:
+  ranking.csv   a line for each training row, the most harmful first. row: its number in the
+                file, or its name; position: its number among the training rows only, from 0,
+                which is what unlearn takes in Python; then the numbers of the report
+  report.json   all numbers of the report
+  slices.csv    what the rows of each category do together
+  groups.csv    what leaving out each group does
+  audit.png     the picture
+
 examples:
   sklearn-influence audit
   sklearn-influence audit people.csv --target income
@@ -85,8 +95,9 @@ def main(argv=None):
     Returns
     -------
     int
-        0 when the report was printed. What is wrong in the arguments or the file, or a directory that cannot
-        be written, ends the process with status 2 and one sentence on the standard error.
+        0 when the report was printed, 130 when it was interrupted, 2 when the report could not be written. What is
+        wrong in the arguments or the file, or a directory that cannot be written, ends the process with status 2. One
+        sentence on the standard error says so.
 
     Examples
     --------
@@ -95,17 +106,32 @@ def main(argv=None):
     Audit of LogisticRegression...
     0
     """
+    made = []
+    try:
+        return _run(argv, made)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    finally:
+        # A run that ends early leaves no empty directories behind.
+        with contextlib.suppress(OSError):
+            for directory in made:
+                os.rmdir(directory)
+
+
+def _run(argv, made):
+    """`main`; ``made`` gains the directories made, the innermost first."""
     parser, commands = _parsers()
     options, unknown = parser.parse_known_args(argv)
     if options.command is None:
         parser.error("say which command to run: audit")
-    if unknown:
-        commands[options.command].error(f"unrecognized arguments: {' '.join(unknown)}")
-    if options.output is not None:
-        reason = _why_not_writable(options.output)
-        if reason:
-            commands[options.command].error(f"argument --output: {reason}")
     command = commands[options.command]
+    if unknown:
+        command.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if options.output is not None:
+        reason = _why_not_writable(options.output, made)
+        if reason:
+            command.error(f"argument --output: {reason}")
     _check_together(command, options)
     if options.file is None:
         report = _audit(options)
@@ -115,15 +141,42 @@ def main(argv=None):
                 report = audit_file(options, tell)
         except TableError as error:
             command.exit(2, f"{command.prog}: error: {options.file}: {error}\n")
-        except KeyboardInterrupt:
-            command.exit(130, "interrupted\n")
-    _print(str(report))
+    unwritten = [_print(str(report))]
     if options.output is not None:
-        files = report.save(options.output)
-        _print("\nWritten: " + "\n         ".join(str(file) for file in files))
-        if report.picture_missing:
-            _print(f"No picture: {report.picture_missing}.")
-    return 0
+        saved, failure = _save(report, options.output)
+        unwritten += [_print(saved) if saved else None, failure]
+    for reason in dict.fromkeys(filter(None, unwritten)):
+        print(f"{command.prog}: error: {reason}", file=sys.stderr)
+    return 2 if any(unwritten) else 0
+
+
+def _save(report, directory):
+    """Write the report's files: (what to say, what went wrong)."""
+    # Files of an earlier report that this one has not would pass for its own.
+    earlier = [name for name in OPTIONAL_FILES if _is_ours(directory) and os.path.exists(os.path.join(directory, name))]
+    try:
+        files = report.save(directory)
+        stale = [name for name in earlier if name not in {file.name for file in files}]
+        for name in stale:
+            os.remove(os.path.join(directory, name))
+    except OSError as error:
+        return None, f"argument --output: cannot write to {directory!r}: {error.strerror or error}"
+    said = "\nWritten: " + "\n         ".join(str(file) for file in files)
+    if stale:
+        said += f"\nRemoved, from an earlier report: {', '.join(stale)}"
+    if report.picture_missing:
+        said += f"\nNo picture: {report.picture_missing}."
+    return said, None
+
+
+def _is_ours(directory):
+    """Whether a report of an audit is in the directory."""
+    try:
+        with open(os.path.join(directory, "report.json"), encoding="utf-8") as stream:
+            start = stream.read(1000)
+    except (OSError, UnicodeDecodeError):
+        return False
+    return '"versions"' in start and '"sklearn_influence"' in start
 
 
 def _parsers():
@@ -263,11 +316,11 @@ def _reporting(quiet):
 def _audit(options):
     """Load, split 60 / 20 / 20, scale, fit, audit."""
     if options.model != "ridge":
-        data = load_breast_cancer()
+        name, data = "Breast cancer", load_breast_cancer()
         X, y = data.data, data.target_names[data.target]
         stratify, estimator = y, LogisticRegression(C=1 / options.penalty, max_iter=10_000)
     else:
-        X, y = load_diabetes(return_X_y=True)
+        name, (X, y) = "Diabetes", load_diabetes(return_X_y=True)
         stratify, estimator = None, Ridge(alpha=options.penalty)
     train, rest = train_test_split(np.arange(len(y)), test_size=0.4, random_state=options.seed, stratify=stratify)
     validation, test = train_test_split(
@@ -279,7 +332,7 @@ def _audit(options):
     scaler = StandardScaler().fit(X[train])
     X_train, X_val, X_test = (scaler.transform(X[rows]) for rows in (train, validation, test))
     model = InfluenceEstimator(estimator, method=options.method).fit(X_train, y[train])
-    return audit(
+    report = audit(
         model,
         X_val,
         y[validation],
@@ -291,13 +344,23 @@ def _audit(options):
         k=options.top,
         random_state=options.seed,
     )
+    report.data = [
+        f"{name}, which comes with scikit-learn: {X.shape[0]} rows, {X.shape[1]} columns, scaled.",
+        "Rows go by their number in that data; the first is 0.",
+        f"Parts: {len(train)} rows to train, {len(validation)} to validate, {len(test)} to test (seed {options.seed}).",
+    ]
+    return report
 
 
-def _why_not_writable(directory):
-    """Make the directory; return what stands in the way, or None."""
+def _why_not_writable(directory, made):
+    """Make the directory, of which ``made`` gains what was not there; return what stands in the way, or None."""
     if os.path.exists(directory) and not os.path.isdir(directory):
         return f"{directory!r} is a file; give the name of a directory"
+    missing = os.path.abspath(directory)
     try:
+        while not os.path.exists(missing):
+            made.append(missing)
+            missing = os.path.dirname(missing)
         os.makedirs(directory, exist_ok=True)
         # Permission bits do not tell (read-only mounts, root), so try.
         with tempfile.TemporaryFile(dir=directory):
@@ -346,9 +409,12 @@ def _positive(text):
 
 
 def _print(text):
-    """Print, and leave quietly where the reader has closed the pipe (``| head``)."""
+    """Print; return what went wrong, or None, also where the reader has closed the pipe (``| head``)."""
     try:
         print(text, flush=True)
-    except BrokenPipeError:
+    except OSError as error:
         # Python flushes once more at exit and would complain then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            return f"cannot write to the standard output: {error.strerror or error}"
+    return None

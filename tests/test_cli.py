@@ -10,6 +10,7 @@ import pytest
 
 import sklearn_influence
 from sklearn_influence import cli
+from sklearn_influence.report import AuditReport
 
 
 @pytest.fixture
@@ -161,6 +162,87 @@ def test_a_closed_pipe_is_no_error(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def _command(*arguments):
+    """The command as a process of its own, and its environment."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return [sys.executable, "-m", "sklearn_influence", *arguments], environment
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_an_output_that_is_full_is_one_sentence(tmp_path):
+    command, environment = _command("audit", "--top", "1", "--model", "ridge", "--output", str(tmp_path))
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert re.fullmatch(r"sklearn-influence audit: error: cannot write to the standard output: .*\n", done.stderr)
+    assert (tmp_path / "ranking.csv").exists()  # what can be written is
+
+
+def test_files_that_cannot_be_written_are_one_sentence(run, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(AuditReport, "save", fail)
+    status, out, err = run("audit", "--top", "1", "--model", "ridge", "--output", str(tmp_path))
+    assert status == 2 and out.startswith("Audit of Ridge()")
+    assert err.endswith(f"cannot write to {str(tmp_path)!r}: No space left on device\n") and err.count("\n") == 1
+
+
+def test_an_interrupt_while_importing_is_no_traceback(tmp_path):
+    """scikit-learn takes a second to import, and is not in the command's own module."""
+    code = (
+        "import sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name in ('numpy', 'sklearn'):\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "import sklearn_influence.__main__\n"
+        "sys.exit(sklearn_influence.__main__.main())"
+    )
+    environment = _command()[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+@pytest.mark.parametrize("file", [[], ["rows.csv", "--target", "y"]])
+def test_an_interrupt_leaves_no_empty_folder(run, tmp_path, monkeypatch, file):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_audit", interrupt)
+    monkeypatch.setattr(cli, "audit_file", interrupt)
+    (tmp_path / "mine").mkdir()
+    for made in ("new", "new/below", "mine", "mine/new"):
+        assert run("audit", *file, "--output", str(tmp_path / made)) == (130, "", "interrupted\n")
+        assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
+
+
+def test_a_refusal_leaves_no_empty_folder(run, tmp_path):
+    status, *_ = run("audit", str(tmp_path / "no.csv"), "--target", "y", "--output", str(tmp_path / "new"))
+    assert status == 2 and list(tmp_path.iterdir()) == []
+
+
+def test_files_of_an_earlier_report_do_not_stay_beside_the_new_one(run, tmp_path):
+    options = ["audit", "--top", "1", "--model", "ridge", "--output", str(tmp_path)]
+    for name in ("groups.csv", "slices.csv", "notes.txt"):
+        (tmp_path / name).write_text("mine")
+    status, out, _ = run(*options)
+    # No report was here, so they are somebody else's.
+    assert status == 0 and "Removed" not in out and (tmp_path / "groups.csv").read_text() == "mine"
+    status, out, _ = run(*options)
+    assert status == 0 and "Removed, from an earlier report: slices.csv, groups.csv" in out
+    assert not (tmp_path / "groups.csv").exists() and (tmp_path / "notes.txt").read_text() == "mine"
+    assert "Removed" not in run(*options)[1]
+
+
+def test_numbers_of_rows_are_explained(run):
+    _, out, _ = run("audit", "--top", "2")
+    assert "Rows go by their number in that data; the first is 0." in out and "position" not in out
+    text = " ".join(run("audit", "--help")[1].split())
+    assert "position: its number among the training rows only" in text
 
 
 def test_the_default_audit_needs_no_pandas(tmp_path):

@@ -63,4 +63,4 @@ def test_commands_of_the_readme_name_things_that_exist():
     metadata = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     for extra in extras:
         assert re.search(rf"^{extra} = \[", metadata, re.M)
-    assert 'sklearn-influence = "sklearn_influence.cli:main"' in metadata
+    assert 'sklearn-influence = "sklearn_influence.__main__:main"' in metadata
