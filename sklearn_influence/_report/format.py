@@ -33,11 +33,11 @@ def rows(n):
 
 
 def column(values, sign=False):
-    """Numbers in print, with the decimals that show four digits of the largest."""
+    """Numbers in print, with the decimals that show four digits of the largest; as powers of ten beyond 1e12."""
     known = [abs(value) for value in values if value is not None and np.isfinite(value)]
     top = max(known, default=1.0) or 1.0
     decimals = int(np.clip(3 - np.floor(np.log10(top)), 0, 12))
-    form = f"{{:{'+' if sign else ''}.{decimals}f}}"
+    form = f"{{:{'+' if sign else ''}{f'.{decimals}f' if top < 1e12 else '.3e'}}}"
     return ["" if value is None else form.format(value) for value in values]
 
 
@@ -45,7 +45,7 @@ def column_of_labels(values):
     """Labels or targets in print: numbers as `column` has them, but whole ones without decimals."""
     if values.dtype.kind != "f":
         return [str(value) for value in values]
-    if (values == np.round(values)).all() and np.abs(values).max(initial=0.0) < 1e15:
+    if (values == np.round(values)).all() and np.abs(values).max(initial=0.0) < 1e12:
         return [f"{value:.0f}" for value in values]
     return column(values)
 

@@ -147,7 +147,7 @@ def _suspects_text(report):
     if rule:
         lines += show.wrap(f"Left out of the top {report.k}: {show.rows(report.k - len(places))} {rule}.")
     if "by_cross_validation" not in report.suspects:
-        return lines + show.wrap(f"No cross-validated loss: {report.cross_validation['missing']}.")
+        return lines + show.wrap(f"No cross-validated loss: {report.cross_validation['missing'].rstrip('.')}.")
     suspects = report.suspects
     name = dict(zip(report.rows["position"].tolist(), report.rows["row"], strict=True))
     others = [str(name[i]) for i in suspects["by_cross_validation"] if i not in suspects["in_both"]]

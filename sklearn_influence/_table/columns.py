@@ -8,7 +8,7 @@ from .file import TableError, count, listed
 from .numbers import codes_as_feature, note_alike, read_written, unit_of
 
 MOST_VALUES = 5_000
-MOST_LARGE = 1e100  # sums of squares, and their squares, must be numbers too
+MOST_LARGE = 1e50  # squares of squares must be numbers too
 _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/.]\d{1,2}[-/.](\d{2}|\d{4})([T ].*)?")
 
 

@@ -13,6 +13,8 @@ def test_numbers_show_four_digits_of_the_largest():
     assert show.column([123.456, 0.04], sign=True) == ["+123.5", "+0.0"]
     assert show.column([0.0, 0.0]) == ["0.000", "0.000"]
     assert show.column([None, np.nan]) == ["", "nan"]
+    assert show.column([1.5e195, -2.0], sign=True) == ["+1.500e+195", "-2.000e+00"]
+    assert show.column_of_labels(np.array([1e95])) == ["1.000e+95"]
     assert show.column([1e-9]) == ["0.000000001000"]
 
 

@@ -30,7 +30,7 @@ def write(tmp_path, content, name="people.csv"):
         "\n" + CSV + "\n\n",
         CSV.replace(",", ";").replace(".", ","),
         '"age","town","income"\n31,"Bern",4.5\n"",Ulm,3.1\n52,,7',
-        gzip.compress(CSV.encode()),
+        gzip.compress(CSV.encode(), mtime=0),
     ],
     ids=["comma", "semicolon", "tab", "spaces", "crlf", "bom", "blank lines", "decimal comma", "quotes", "gzip"],
 )
@@ -124,7 +124,7 @@ def parquet():
         (b"PK\x03\x04rest", "this is a zip archive or an Excel workbook, not a CSV or Parquet file; save the table as"),
         (b"PAR1nonsense", "cannot be read as Parquet"),
         (parquet()[:-20] + b"0" * 20, "cannot be read as Parquet"),
-        (gzip.compress(CSV.encode())[:-12], "cannot be read"),
+        (gzip.compress(CSV.encode(), mtime=0)[:-12], "cannot be read"),
         ('a,b\n1,"never closed\n2,3\n', "line 3 has 2 fields|cannot be read as CSV|only one|has"),
     ],
 )
