@@ -28,7 +28,7 @@ def few():
     X = rng.normal(size=(120, 2))
     y = np.round(30 * X[:, 0] + 5 * rng.normal(size=120))
     model = InfluenceEstimator(Ridge()).fit(X[:80], y[:80])
-    names = [f"Person Nr. {7000 + i} of the first survey" for i in range(80)]
+    names = [f"University hospital, person Nr. {7000 + i} of the survey" for i in range(80)]
     return audit(model, X[80:], y[80:], X_train=X[:80], y_train=y[:80], row_names=names, k=80, n_random=2)
 
 
