@@ -106,10 +106,13 @@ def _apart(boxes):
     return not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
-@pytest.mark.parametrize("largest", [0.0123, 0.123, 1234.5])
-def test_tick_labels_do_not_overlap(report, largest):
+@pytest.mark.parametrize("unit", [1.0, 0.01, 10_000.0])
+def test_tick_labels_do_not_overlap(report, unit):
+    """Beside names of rows that take half of the panel."""
     other = copy.deepcopy(report)
-    other.rows["effect"] *= largest / np.abs(other.rows["effect"]).max() / 1000
+    other.rows["effect"] = np.linspace(-0.153, 0.102, len(report.rows["effect"])) * unit / 1000
+    other.rows["cross_validated_loss"] = 0.2 * report.rows["cross_validated_loss"]
+    other.rows["row"] = np.array([f"{i} of the first survey" for i in other.rows["row"]], dtype=object)
     fig = plot_audit(other, Figure())
     for ax in fig.axes[:2]:
         assert _apart(_boxes(fig, ax.get_xticklabels()))
