@@ -110,7 +110,7 @@ def _apart(boxes):
 def test_tick_labels_do_not_overlap(report, unit):
     """Beside names of rows that take half of the panel."""
     other = copy.deepcopy(report)
-    other.rows["effect"] = np.linspace(-0.153, 0.102, len(report.rows["effect"])) * unit / 1000
+    other.rows["effect"] = np.linspace(-0.153, 0.05, len(report.rows["effect"])) * unit / 1000
     other.rows["cross_validated_loss"] = 0.2 * report.rows["cross_validated_loss"]
     other.rows["row"] = np.array([f"{i} of the first survey" for i in other.rows["row"]], dtype=object)
     fig = plot_audit(other, Figure())
