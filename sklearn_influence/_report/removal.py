@@ -12,14 +12,18 @@ from . import checks
 # Passes over the rows that an unlearning takes, p**2 multiplications a row each.
 _PASSES = 6
 # Multiplications that the groups, the listed slices and the listed rows may take: some seconds, up to a minute.
-_GROUP_WORK = 1.5e12
-_SLICE_WORK = 3e11
-_ROW_WORK = 3e11
+GROUP_WORK = 1.5e12
+SLICE_WORK = 3e11
+ROW_WORK = 3e11
 
 
-def affordable(model, work):
+def affordable(n_rows, n_params, work):
     """How many unlearnings take that many multiplications."""
-    return int(work // (_PASSES * len(model.sample_indices_) * len(model.params_) ** 2))
+    return int(work // (_PASSES * n_rows * n_params**2))
+
+
+def _affordable(model, work):
+    return affordable(len(model.sample_indices_), len(model.params_), work)
 
 
 class Measured:
@@ -43,7 +47,7 @@ def listed_rows(model, X_val, y_val, rows, k):
     """
     n = len(rows["effect"])
     places = np.arange(n) if n <= 2 * k else np.r_[np.arange(k), np.arange(n - k, n)]
-    if affordable(model, _ROW_WORK) < len(places):
+    if _affordable(model, ROW_WORK) < len(places):
         return None
     logger.info("audit: refits without each of %d rows", len(places))
     measured, refitted = Measured(model, X_val, y_val), np.full(n, np.nan)
@@ -77,7 +81,7 @@ def groups(model, X_val, y_val, labels, effect):
     counts = np.array([len(rows) for rows in members])
     sums = np.array([effect[rows].sum() for rows in members])
     result = {"label": present, "rows": counts, "effect": sums, "effect_sum": sums, "summed": None, "staying": []}
-    if affordable(model, _GROUP_WORK) < len(present):
+    if _affordable(model, GROUP_WORK) < len(present):
         result["summed"] = f"a refit without each of {len(present):,} groups would take too long"
     else:
         logger.info("audit: refits without each of %d groups", len(present))
@@ -105,7 +109,7 @@ def slices(model, X_val, y_val, columns, rows, k):
     table, members = checks.slices(columns, rows["effect"])
     if table is None:
         return None
-    candidates = checks.candidates(table)[: min(4 * k, affordable(model, _SLICE_WORK))]
+    candidates = checks.candidates(table)[: min(4 * k, _affordable(model, SLICE_WORK))]
     if len(candidates):
         logger.info("audit: refits without each of %d slices", len(candidates))
         measured = Measured(model, X_val, y_val)

@@ -24,7 +24,7 @@ def alone_text(report):
     if explained:
         lines += ["", "  What sets rows of high leverage apart"]
         columns = [
-            [show.short(str(row["row"]), 18) for row in explained],
+            show.different([row["row"] for row in explained], 20),
             show.column([row["leverage"] for row in explained]),
             [show.short("; ".join(row["reasons"]), 62) for row in explained],
         ]
@@ -159,8 +159,9 @@ def held_out_text(report):
     found, k = report.held_out, report.k
     names = [name for name in ("row", "part", "label", "prediction") if name in found]
     wrong = "mislabelled" if report.task == "classification" else "wrong"
-    columns = [[show.short(str(value), 40) for value in found[name][:k]] for name in names]
-    things = {"row": "row", "part": "part", "label": "label", "prediction": "predicted"}
+    columns = [show.different(show.column_of_labels(np.asarray(found[name][:k])), 30) for name in names]
+    label = "label" if report.task == "classification" else "target"
+    things = {"row": "row", "part": "part", "label": label, "prediction": "predicted"}
     return [
         f"Held-out rows that look {wrong}",
         *show.wrap("They had no part in the fit, so their own loss is an honest one. The highest first:"),

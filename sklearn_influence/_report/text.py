@@ -176,7 +176,7 @@ def _unlearning_text(report):
     cells = show.column(values, sign=True)
     lines += show.wrap(
         f"Chosen on {where}, measured on {measured}, which had no part in choosing. Change of "
-        f"{unit}, from the optimum's {show.column([result['loss_before'] * factor])[0]}:"
+        f"{unit}, from the optimum's {show.column([result['loss_before']])[0]}{', not multiplied' * (factor > 1)}:"
     )
     table = [
         ["without this row" if n == 1 else f"without these {n} rows", "adding up their single effects had said"],

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from .._report.removal import GROUP_WORK, ROW_WORK, SLICE_WORK, affordable
 from ..diagnostics import unlearning_effect
 
 SMALL = 5_000  # rows up to which no rehearsal pays
 FITS = 6  # the model and five folds, nearly
 DRAWS = 20
+TOP = 10  # rows in a list, where nothing else is said
 FEWEST_DRAWS = 5
 # Removals of random rows may take this many seconds; with fewer draws the comparison is coarser.
 _DRAWING = 60.0
@@ -80,7 +82,15 @@ def estimate(table, train, validation, wrap):
     wider = max(p / max(timed[-1]["columns"], 1), 1.0)
     unlearn *= wider
     draws = int(min(DRAWS, max(FEWEST_DRAWS, _DRAWING // max(unlearn, 1e-9) - 1)))
-    return Cost((FITS * fit + effects) * wider + (1 + draws) * unlearn, memory, draws)
+    return Cost((FITS * fit + effects) * wider + (1 + draws + _refits(table, n, p)) * unlearn, memory, draws)
+
+
+def _refits(table, n, p):
+    """About how many removals the report measures besides: the slices that stand out, the listed rows, the groups."""
+    slices = min(4 * TOP, affordable(n, p * table.n_outputs, SLICE_WORK))
+    rows = 2 * TOP if _pairs_count(table) and affordable(n, p * table.n_outputs, ROW_WORK) >= 2 * TOP else 0
+    groups = 0 if table.groups is None else len(np.unique(table.groups))
+    return slices + rows + (groups if groups <= affordable(n, p * table.n_outputs, GROUP_WORK) else 0)
 
 
 def _rehearse(table, rows, validation, wrap):

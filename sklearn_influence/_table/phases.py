@@ -59,6 +59,8 @@ def audit_file(options, tell):
         f"Parts: {len(train):,} rows to train, {len(validation):,} to validate, {len(test):,} to test (seed "
         f"{options.seed}); {count(n_columns, 'column')} after encoding{', kept sparse' if table.sparse else ''}."
     )
+    if table.weight is not None:
+        table.notes.append("Weights count in the fits; model quality, losses and effects are plain means over rows.")
     for note in table.notes:
         tell(note)
     logger.info("a rehearsal on a few rows")

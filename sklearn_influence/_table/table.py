@@ -78,8 +78,8 @@ class Table:
         return filled < _SPARSE or (filled < 0.5 and 8.0 * len(self.y) * self.n_encoded > _LARGE)
 
     def take(self, rows):
-        """Features and target of some rows."""
-        return self.X.iloc[rows], self.y[rows]
+        """Features, by the rows' names, and target of some rows."""
+        return self.X.iloc[rows].set_axis(self.names[rows], axis=0), self.y[rows]
 
 
 def choose(frame, target, *, model="auto", drop=(), id=None, groups=None, weight=None):

@@ -47,7 +47,7 @@ def test_groups_are_left_out_whole(diabetes):
 
 def test_many_large_groups_are_summed_and_it_is_said(diabetes, monkeypatch):
     case, model = diabetes
-    monkeypatch.setattr(removal, "_GROUP_WORK", 1000.0)
+    monkeypatch.setattr(removal, "GROUP_WORK", 1000.0)
     labels = np.arange(len(case.y)) % 50
     report = audit(model, case.X_test, case.y_test, k=3, n_random=1, groups=labels)
     assert_array_equal(report.groups["effect"], report.groups["effect_sum"])
@@ -83,7 +83,7 @@ def test_listed_rows_are_refitted(monkeypatch):
     off = np.abs(effect - refitted) / np.abs(refitted)
     said = " ".join(str(report).split())
     assert f"off by {np.nanmedian(off):.1%} of the refit in the median, by {np.nanmax(off):.0%} at most" in said
-    monkeypatch.setattr(removal, "_ROW_WORK", 1.0)
+    monkeypatch.setattr(removal, "ROW_WORK", 1.0)
     report = audit(model, case.X_test, case.y_test, k=4, n_random=1)
     assert "refitted_effect" not in report.rows and "refit" not in str(report).split("Unlearning")[0]
 
@@ -116,7 +116,7 @@ def test_slices_too_dear_to_refit_are_summed(monkeypatch):
     frame = pd.DataFrame(case.X).assign(flag=case.X[:, 0] > 0)
     frame.columns = frame.columns.astype(str)
     model = InfluenceEstimator(TIGHT).fit(frame, case.y)
-    monkeypatch.setattr(removal, "_SLICE_WORK", 1.0)
+    monkeypatch.setattr(removal, "SLICE_WORK", 1.0)
     test = pd.DataFrame(case.X_test).assign(flag=case.X_test[:, 0] > 0)
     test.columns = frame.columns
     report = audit(model, test, case.y_test, X_train=frame, y_train=case.y, k=3, n_random=1)
