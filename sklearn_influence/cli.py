@@ -340,7 +340,9 @@ def _audit(options):
         y_train=y[train],
         X_test=X_test,
         y_test=y[test],
-        row_names=train,  # the row's number in the whole data set
+        row_names=train,  # the rows' numbers in the whole data set
+        val_names=validation,
+        test_names=test,
         k=options.top,
         random_state=options.seed,
     )

@@ -36,6 +36,8 @@ def audit(
     sample_weight=None,
     groups=None,
     row_names=None,
+    val_names=None,
+    test_names=None,
     k=10,
     n_random=20,
     cv=5,
@@ -67,6 +69,8 @@ def audit(
     row_names : array-like of shape (n,), default=None
         What the report calls the rows given to ``fit``; by default the index of a DataFrame ``X_train``, or their
         numbers. ``unlearn`` takes the numbers, which the report then prints as *position*.
+    val_names, test_names : array-like of shape (m,), default=None
+        The same for the validation and the test rows; by default a DataFrame's index, or their numbers.
     k : int, default=10
         Length of the lists, and at most how many rows are unlearned; only rows that hurt are.
     n_random : int, default=20
@@ -119,6 +123,10 @@ def audit(
     n_fit = model.n_samples_fit_
     if row_names is not None and len(row_names) != n_fit:
         raise ValueError(f"row_names must name the {n_fit} rows given to fit, got {len(row_names)} names.")
+    held_out = {"validation": (*validation, val_names), **({} if test is None else {"test": (*test, test_names)})}
+    for part, (_, y, part_names) in held_out.items():
+        if part_names is not None and len(part_names) != len(y):
+            raise ValueError(f"the {part} rows are {len(y)}, but {len(part_names)} names were given for them.")
     weight = None if sample_weight is None else check_weights(sample_weight, n_fit)
     if groups is not None:
         check_groups(groups, np.asarray(model.sample_indices_), n_fit)
@@ -132,7 +140,9 @@ def audit(
             training = (*training, weight)
         names = parts.names(row_names, np.asarray(model.sample_indices_))
         rng = check_random_state(random_state)
-        return _audit(model, validation, training, test, groups, names, k, n_random, cv, rng)
+        report = _audit(model, validation, training, test, groups, names, k, n_random, cv, rng)
+        report.held_out = parts.held_out(model, held_out)
+        return report
 
 
 def _audit(model, validation, training, test, groups, names, k, n_random, cv, rng):
@@ -177,7 +187,6 @@ def _audit(model, validation, training, test, groups, names, k, n_random, cv, rn
     if groups is not None:
         report.groups = removal.groups(model, *validation, groups, rows["effect"])
     report.suspects = parts.suspects(report.rows, report.k)
-    report.held_out = parts.held_out(model, {"validation": validation, **({} if test is None else {"test": test})})
     if test is not None:
         report.quality["test"] = parts.quality(model, *test)
         chosen_on, effect = "validation", rows["effect"]

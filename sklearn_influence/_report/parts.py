@@ -117,8 +117,8 @@ def held_out(model, parts):
 
     Parameters
     ----------
-    parts : dict of str to (X, y)
-        The validation and the test rows.
+    parts : dict of str to (X, y, names)
+        The validation and the test rows; without names they go by a DataFrame's index, or their numbers.
 
     Returns
     -------
@@ -127,9 +127,9 @@ def held_out(model, parts):
         ... for several targets.
     """
     tables = []
-    for part, (X, y) in parts.items():
-        y = np.asarray(y)
-        table = {"row": names(X.index if hasattr(X, "iloc") else None, np.arange(len(y)))}
+    for part, (X, y, own) in parts.items():
+        y, index = np.asarray(y), X.index if hasattr(X, "iloc") else None
+        table = {"row": names(index if own is None else own, np.arange(len(y)))}
         table["part"] = np.full(len(y), part, dtype=object)
         table |= labelled(y, np.asarray(model.predict(X)))
         tables.append({**table, "loss": sample_losses(at_optimum(model), X, y)})

@@ -53,6 +53,12 @@ def test_held_out_rows_come_by_their_loss(diabetes):
     assert_allclose(found["loss"], loss[order])
     assert_array_equal(found["part"] == "test", order >= half)
     assert_array_equal(found["row"], np.where(order < half, order, order - half))
+    named = {"val_names": [f"v{i}" for i in range(half)], "test_names": np.arange(len(order) - half) + 1000}
+    test = {"X_test": case.X_test[half:], "y_test": case.y_test[half:]}
+    rows = audit(model, case.X_test[:half], case.y_test[:half], **test, **named, n_random=1, k=2).held_out["row"]
+    assert [str(row) for row in rows] == [f"v{i}" if i < half else str(1000 + i - half) for i in order]
+    with pytest.raises(ValueError, match="the validation rows are 66, but 1 names were given"):
+        audit(model, case.X_test[:half], case.y_test[:half], val_names=["v"])
     assert_allclose(found["label"], case.y_test[order])
     assert_allclose(found["prediction"], model.predict(case.X_test)[order])
 
