@@ -173,7 +173,8 @@ def stands_alone(columns, rows, X, k):
     -------
     dict
         ``rows``: up to ``k`` of leverage above HIGH_LEVERAGE, each with its ``reasons``; ``n_rows`` of them in all.
-        ``values``: up to ``k`` categories seen once, of the highest leverage; ``n_values`` in all.
+        ``values``: up to ``k`` values seen once, of the highest leverage; ``n_values`` in all. ``unseen``: categories of
+        the other rows that no training row has, with their number of rows.
     """
     leverage = rows["leverage"]
     once = []  # (place, column, value)
@@ -209,7 +210,18 @@ def stands_alone(columns, rows, X, k):
         }
         for place, name, value in once[:k]
     ]
-    return {"n_rows": len(high), "rows": listed, "n_values": len(once), "values": values}
+    found = {"n_rows": len(high), "rows": listed, "n_values": len(once), "values": values}
+    return {**found, "unseen": [item for column in columns if column.text for item in _unseen(column)]}
+
+
+def _unseen(column):
+    """Values of the other rows that no training row has."""
+    codes, counts = np.unique(column.others, return_counts=True)
+    new = ~np.isin(codes, column.codes)
+    return [
+        {"column": column.name, "value": _value(column, code), "rows": int(count)}
+        for code, count in zip(codes[new], counts[new], strict=True)
+    ]
 
 
 def _far_numbers(X, columns, places):

@@ -42,6 +42,14 @@ def alone_text(report):
             [show.short(f"{value['column']} = {value['value']}", 62) for value in others],
         ]
         lines += show.table(["row", "leverage", "value"], columns, left=(0, 2))
+    unseen = found.get("unseen", [])
+    if unseen:
+        some = [f"{value['column']} = {value['value']} ({show.rows(value['rows'])})" for value in unseen[: report.k]]
+        more = f" and {len(unseen) - len(some):,} more" if len(unseen) > len(some) else ""
+        lines += show.wrap(
+            f"Values of the validation rows that no training row has, so that the model knows nothing of them: "
+            f"{', '.join(some)}{more}."
+        )
     return ["Rows that stand alone", *lines] if lines else []
 
 

@@ -136,6 +136,10 @@ def test_what_a_row_alone_has_is_named():
     assert found["rows"][0]["reasons"] == ["size = 500 (4 deviations off)"]
     assert found["rows"][1]["reasons"] == ["town = Rome (seen once)"] and found["rows"][2]["reasons"] == []
     assert found["values"] == [{"column": "town", "value": "Rome", "row": 105, "position": 5, "leverage": 0.8}]
+    assert found["unseen"] == []
+    others = frame.assign(town=["Ulm"] * 18 + ["Oslo"] * 2)
+    seen = checks.stands_alone(checks.read_columns(frame, others), rows_of(20, leverage=leverage), frame, 10)
+    assert seen["unseen"] == [{"column": "town", "value": "Oslo", "rows": 2}]
     one = checks.stands_alone(checks.read_columns(frame, frame), rows_of(20, leverage=leverage), frame, 1)
     assert len(one["rows"]) == 1 and one["n_rows"] == 3
 

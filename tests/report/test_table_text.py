@@ -96,6 +96,14 @@ def test_what_stands_alone():
     assert "2 values are seen in one training row only" in said and "p4 0.9000 town = Rome" in said
 
 
+def test_values_that_no_training_row_has():
+    unseen = [{"column": "town", "value": f"T{i}", "rows": i + 1} for i in range(3)]
+    said = words(
+        text.alone_text(report(alone={"n_rows": 0, "rows": [], "n_values": 0, "values": [], "unseen": unseen}))
+    )
+    assert said.startswith("Rows that stand alone") and "town = T0 (1 row), town = T1 (2 rows) and 1 more." in said
+
+
 def test_a_row_is_named_once():
     alone = {
         "n_rows": 1,
