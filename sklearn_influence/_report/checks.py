@@ -173,8 +173,8 @@ def stands_alone(columns, rows, X, k):
     -------
     dict
         ``rows``: up to ``k`` of leverage above HIGH_LEVERAGE, each with its ``reasons``; ``n_rows`` of them in all.
-        ``values``: up to ``k`` values seen once, of the highest leverage; ``n_values`` in all. ``unseen``: categories of
-        the other rows that no training row has, with their number of rows.
+        ``values``: up to ``k`` values seen once, of the highest leverage; ``n_values`` in all. ``unseen``: categories
+        of the other rows that no training row has, with their number of rows.
     """
     leverage = rows["leverage"]
     once = []  # (place, column, value)
