@@ -202,11 +202,14 @@ def feature_names(estimator, n_features):
 def with_final(estimator, final):
     """A copy of a fitted composite around another final step; all else is shared."""
     inner = within(estimator)
-    if inner is None:
-        return final
-    new, inner = copy.copy(estimator), with_final(inner, final)
+    return final if inner is None else around(estimator, with_final(inner, final))
+
+
+def around(estimator, inner, before=None):
+    """A copy of a fitted composite around another estimator, with other steps ``before`` it where they are given."""
+    new = copy.copy(estimator)
     if isinstance(estimator, Pipeline):
-        new.steps = [*estimator.steps[:-1], (estimator.steps[-1][0], inner)]
+        new.steps = [*(estimator.steps[:-1] if before is None else before), (estimator.steps[-1][0], inner)]
     elif isinstance(estimator, FrozenEstimator):
         new.estimator = inner
     else:

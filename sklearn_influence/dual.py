@@ -117,18 +117,14 @@ class DualObjective(PrimalObjective):
             span.rows, primal.y, primal.loss, primal.weighting, penalty, primal.params, primal.fit_intercept
         )
         self.span, self._primal, self.strength = span, primal, primal.penalty[:, :1]
-        self.params = self.from_params(primal.params[:, None])[:, 0]
-        self.outside = self._distance_from_span(primal.params)
+        self.params = self.from_params(primal.params)
+        self.outside = float(np.linalg.norm(primal.params - self.to_params(self.params)))
 
     def take(self, kept):
         return DualObjective(self.primal().take(kept))
 
     def primal(self):
-        return self._primal.with_(params=self.to_params(self.params[:, None])[:, 0])
-
-    def _distance_from_span(self, params):
-        inside = self.to_params(self.from_params(params[:, None]))[:, 0]
-        return float(np.linalg.norm(params - inside))
+        return self._primal.with_(params=self.to_params(self.params))
 
     def read_rows(self, X):
         n_bytes = 8 * X.shape[0] * self.design.n_features
@@ -142,7 +138,9 @@ class DualObjective(PrimalObjective):
         return self._by_output(V, self.span.from_features)
 
     def _by_output(self, V, turn):
-        """(p, k) with the coefficients of each output turned, and the intercepts as they are."""
+        """(p,) or (p, k) with the coefficients of each output turned, and the intercepts as they are."""
+        if V.ndim == 1:
+            return self._by_output(V[:, None], turn)[:, 0]
         q, intercept = self.n_outputs, self.fit_intercept
         theta = to_outputs(V, q, intercept)
         d = theta.shape[1] - intercept

@@ -284,13 +284,13 @@ def _retained_curvature(effects, s):
         system[singular] = np.eye(A.shape[1])
         extra = np.linalg.solve(system, shift[:, :, None])[:, :, 0]
     effects.pull = effects.pull + extra
-    for column in np.flatnonzero(_left_to_refits(effects, singular, effects.largest)):
+    for column in np.flatnonzero(_left_to_refits(effects, singular)):
         effects.pull[column] = 0.0
         effects.mix[column : column + 1] = 0.0
         effects.direct[int(column)] = retained_step(objective, effects.factor, rows[column : column + 1], direct=True)
 
 
-def _left_to_refits(effects, singular, largest):
+def _left_to_refits(effects, singular):
     """Which of the singular rows must be stepped on directly, once those that least squares fits alone have their pull.
 
     At a leverage of 1 the row alone holds a direction, ``v = H^-1 J'``, which moves no other row's output. Without it
@@ -298,7 +298,7 @@ def _left_to_refits(effects, singular, largest):
     """
     objective, factor = effects.objective, effects.factor
     exact = objective.loss.quadratic and not objective.penalty.any() and not factor.solver.damping
-    alone = singular & (np.abs(1.0 - largest) < _ALONE) if exact else np.zeros_like(singular)
+    alone = singular & (np.abs(1.0 - effects.largest) < _ALONE) if exact else np.zeros_like(singular)
     off = objective.params - factor.minimum_norm(objective.params) if alone.any() else 0.0
     if not alone.any() or np.linalg.norm(off) > 1e-9 * np.linalg.norm(objective.params):
         return singular

@@ -121,9 +121,11 @@ class FittedModel:
 
     def _find_optimum(self, refine, representation):
         objective = self.start(representation)
-        if self.edited or not refine:
+        if self.edited:
+            return objective, None
+        if not refine:
             rounding = max(_OFF_SPAN, 100 * np.finfo(self.objective.design.X.dtype).eps)
-            if not self.edited and objective.outside > rounding * np.linalg.norm(self.objective.params):
+            if objective.outside > rounding * np.linalg.norm(self.objective.params):
                 raise ValueError(
                     "The dual representation cannot hold these coefficients: they have a part outside the span of the "
                     "rows, so they are no minimum on these rows. Use refine=True or representation='primal'."
@@ -260,7 +262,7 @@ class FittedMixin:
         if self._fitted.edited or not options.refine:
             return self._objective.params.copy()
         optimum, _ = self._fitted.optimum(True, options.representation)
-        return optimum.to_params(optimum.params[:, None])[:, 0].copy()
+        return optimum.to_params(optimum.params).copy()
 
     @property
     def param_names_(self):

@@ -21,6 +21,8 @@ class Objective(Protocol):
     n_rows, n_outputs, n_params : int
     y, loss, weighting, sample_weight, params
         ``sample_weight`` (n,) holds the effective weights s: the user's times the class weights.
+    outside : float
+        Norm of the part of the given parameters that the unknowns cannot hold.
     """
 
     def value(self):
@@ -78,10 +80,10 @@ class Objective(Protocol):
         """The same objective with the estimator's parameters as its unknowns."""
 
     def to_params(self, V):
-        """Unknowns (p, k) as parameters of the estimator (n_params, k)."""
+        """Unknowns (p,) or (p, k) as parameters of the estimator (n_params,) or (n_params, k)."""
 
     def from_params(self, V):
-        """Parameters of the estimator (n_params, k) as unknowns (p, k)."""
+        """Parameters of the estimator (n_params,) or (n_params, k) as unknowns (p,) or (p, k)."""
 
     def solve_params(self, factor, B):
         """``H^-1 B`` in the estimator's parameters, (n_params, k)."""

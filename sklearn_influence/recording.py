@@ -1,7 +1,5 @@
 """Fit an estimator and know the rows that its final step was fitted on; fit what stands before it again."""
 
-import copy
-
 from sklearn import get_config
 from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
@@ -64,8 +62,7 @@ def fit_recording(estimator, X, y, fit_params):
     The record is taken by an extra step before the end of the innermost pipeline that has transformers, so that every
     clone that a search makes has one too. It is gone afterwards, but for a pipeline's own ``memory``.
     """
-    in_place = composite.works_in_place(estimator)
-    fitted_on = X.copy() if in_place and hasattr(X, "copy") else X
+    fitted_on = composite.copy_if_overwritten(estimator, X)
     with_steps = []
     for level in composite.levels(estimator):
         if isinstance(level, FrozenEstimator):
@@ -77,7 +74,8 @@ def fit_recording(estimator, X, y, fit_params):
         innermost = with_steps[-1]
         while any(name == taken for taken, _ in innermost.steps):
             name += "_"
-        innermost.steps = [*innermost.steps[:-1], (name, RowRecorder(own=in_place)), innermost.steps[-1]]
+        recorder = RowRecorder(own=composite.works_in_place(estimator))
+        innermost.steps = [*innermost.steps[:-1], (name, recorder), innermost.steps[-1]]
     estimator.fit(fitted_on, y, **fit_params)
     rows, last = (None, None) if with_steps else (X, estimator)
     for pipeline in composite.pipelines(estimator):
@@ -128,11 +126,8 @@ def _for_pipelines(template, fit_params):
 def _unfitted(estimator, final):
     """Clones of the pipelines of a composite, one within the other, around a final step."""
     if isinstance(estimator, Pipeline):
-        new = copy.copy(estimator)
-        last = estimator.steps[-1]
-        new.steps = [(name, clone(step, safe=False)) for name, step in estimator.steps[:-1]]
-        new.steps.append((last[0], _unfitted(last[1], final)))
-        return new
+        before = [(name, clone(step, safe=False)) for name, step in estimator.steps[:-1]]
+        return composite.around(estimator, _unfitted(estimator.steps[-1][1], final), before)
     inner = composite.within(estimator)
     return final if inner is None else _unfitted(inner, final)
 
@@ -142,12 +137,7 @@ def _with_transformers(estimator, template):
     inner = composite.within(estimator)
     if inner is None:
         return estimator
-    new = copy.copy(estimator)
     if isinstance(estimator, Pipeline):
-        last = (estimator.steps[-1][0], _with_transformers(inner, template.steps[-1][1]))
-        new.steps = [*template.steps[:-1], last]
-    elif isinstance(estimator, FrozenEstimator):
-        new.estimator = _with_transformers(inner, template)
-    else:
-        new.best_estimator_ = _with_transformers(inner, template)
-    return new
+        new = _with_transformers(inner, template.steps[-1][1])
+        return composite.around(estimator, new, before=template.steps[:-1])
+    return composite.around(estimator, _with_transformers(inner, template))

@@ -21,7 +21,7 @@ from ._report import checks, parts, removal
 from ._report import format as show
 from ._report import text as sections
 from ._validation import check_count, check_groups, check_weights, take_rows
-from .composite import final_step
+from .composite import final_step, within
 
 
 def audit(
@@ -176,16 +176,17 @@ def _audit(model, validation, training, test, groups, names, k, n_random, cv, rn
         parts.add_training_columns(report, rows, model, *training, seed)
     order = np.argsort(rows["effect"], kind="stable")
     report.rows = {name: column[order] for name, column in rows.items()}
+    measured = removal.Measured(model, *validation)
     report.duplicates = report.alone = report.slices = report.groups = None
     if training is not None and checks.is_frame(training[0]):
         logger.info("audit: duplicates and slices")
         columns = parts.add_column_checks(report, training[0], validation[0])
-        report.slices = removal.slices(model, *validation, columns, report.rows, report.k)
+        report.slices = removal.slices(measured, columns, report.rows, report.k)
     if report.loss == "log":
-        refitted = removal.listed_rows(model, *validation, report.rows, report.k)
+        refitted = removal.listed_rows(measured, report.rows, report.k)
         report.rows |= {} if refitted is None else {"refitted_effect": refitted}
     if groups is not None:
-        report.groups = removal.groups(model, *validation, groups, rows["effect"])
+        report.groups = removal.groups(measured, groups, rows["effect"])
     report.suspects = parts.suspects(report.rows, report.k)
     if test is not None:
         report.quality["test"] = parts.quality(model, *test)
@@ -345,7 +346,7 @@ def _check_training_rows(model, X_train, y_train):
     # A row's effect on a test row equal to itself is its self influence: two public methods
     # that agree only if these are the rows. A sample finds a shuffle, and stays cheap.
     kept = np.asarray(model.sample_indices_)
-    composite = any(hasattr(model.estimator_, name) for name in ("steps", "best_estimator_", "estimator"))
+    composite = within(model.estimator_) is not None
     some = np.unique(np.linspace(0, len(kept) - 1, 100 if composite else 20).astype(int))
     known = model.self_influence()[some]
     X_some, y_some = take_rows(X_train, kept[some]), np.asarray(y_train)[kept[some]]

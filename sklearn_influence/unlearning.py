@@ -138,14 +138,14 @@ class _Written:
 
     def params(self, objective):
         """The parameters (n_params,) after the rounding of the attributes' dtype."""
-        return self.family.as_written(self.final, objective.to_params(objective.params[:, None])[:, 0])
+        return self.family.as_written(self.final, objective.to_params(objective.params))
 
     def __call__(self, objective):
         """The objective there, and how far the rounding went in directions that are not among its unknowns."""
-        params = self.params(objective)[:, None]
+        params = self.params(objective)
         unknowns = objective.from_params(params)
         lost = float(np.linalg.norm(params - objective.to_params(unknowns)))
-        return objective.with_(params=unknowns[:, 0]), lost
+        return objective.with_(params=unknowns), lost
 
 
 def remove(objective, factor, positions, *, tol, max_iter, as_written):
@@ -180,9 +180,7 @@ def remove(objective, factor, positions, *, tol, max_iter, as_written):
     reduced = objective.take(kept)
     ahead = objective.params + retained_step(objective, factor, positions)
     # The retained rows may have unknowns of their own.
-    ahead, start = (
-        reduced.from_params(objective.to_params(params[:, None]))[:, 0] for params in (ahead, objective.params)
-    )
+    ahead, start = (reduced.from_params(objective.to_params(params)) for params in (ahead, objective.params))
     reduced, stepped = reduced.with_(params=start), reduced.with_(params=ahead)
     # A step that far overshoots would leave Newton where a saturated loss has no curvature to come back by.
     taken = reduced.loss.quadratic or stepped.value() <= reduced.value()

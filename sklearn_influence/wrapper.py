@@ -16,6 +16,9 @@ from ._validation import check_no_dates, check_rows, check_weights, count_rows, 
 from .base import InfluenceMixin
 from .composite import check_composite
 
+# The rows that a final step takes.
+_ROWS = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
+
 
 @dataclass(frozen=True)
 class _Source:
@@ -24,7 +27,6 @@ class _Source:
     X: object
     y: object
     fit_params: dict
-    n_rows: int
 
     def __deepcopy__(self, memo):
         return self
@@ -36,7 +38,7 @@ class _Source:
             name: take_rows(value, rows) if count_rows(value) == len(kept) else value
             for name, value in self.fit_params.items()
         }
-        return _Source(take_rows(self.X, rows), take_rows(self.y, rows), params, len(rows))
+        return _Source(take_rows(self.X, rows), take_rows(self.y, rows), params)
 
 
 def _estimator_has(name):
@@ -231,7 +233,7 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
         check_no_dates(rows)
         if frozen:  # no fit has compared its columns with these
             validate_data(composite.final_step(estimator), rows, reset=False, skip_check_array=True)
-        rows = check_array(rows, accept_sparse="csr", dtype=[np.float64, np.float32])
+        rows = check_array(rows, **_ROWS)
         if n is not None and len(rows.shape) and rows.shape[0] != n:
             raise ValueError(
                 f"The final step was fitted on {rows.shape[0]} rows, not on the {n} given to fit: a step of the "
@@ -248,7 +250,7 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
             self.__dict__.pop(name, None)
             if hasattr(estimator, name):
                 setattr(self, name, getattr(estimator, name))
-        self._source = _Source(X, y, fit_params, n) if composite.has_transformers(estimator) else None
+        self._source = _Source(X, y, fit_params) if composite.has_transformers(estimator) else None
         self._remember(family, objective, frozen=frozen)
         return self
 
@@ -260,10 +262,10 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _features(self, X):
         """Test rows as the final step takes them, checked."""
-        if not composite.has_transformers(self.estimator_):
-            return validate_data(self, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32])
-        X = composite.transform(self.estimator_, X)
-        return validate_data(self._final_step, X, reset=False, accept_sparse="csr", dtype=[np.float64, np.float32])
+        owner = self
+        if composite.has_transformers(self.estimator_):
+            owner, X = self._final_step, composite.transform(self.estimator_, X)
+        return validate_data(owner, X, reset=False, **_ROWS)
 
     def _feature_names(self):
         return composite.feature_names(self.estimator_, self._objective.design.n_features)
@@ -284,11 +286,10 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
     def _transform_again(self, source, kept):
         """The estimator with transformers fitted on the rows of ``source``, its final step, and the objective there."""
         estimator, rows = recording.fit_transformers(self.estimator_, source.X, source.y, source.fit_params)
-        old = self._final_step
-        final = copy.copy(old)
+        final = copy.copy(self._final_step)
         estimator = composite.with_final(estimator, final)
         validate_data(final, rows, reset=True, skip_check_array=True)
-        rows = check_array(rows, accept_sparse="csr", dtype=[np.float64, np.float32])
+        rows = check_array(rows, **_ROWS)
         family = self._fitted.family
         family.reshape(final, rows.shape[1])
         weight = self._objective.weighting.sample_weight[kept]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..effects import HIGH_LEVERAGE
+
 MISSING = "(missing)"
-HIGH_LEVERAGE = 0.5
 FEW_NUMBERS = 10  # numbers of at most this many values are taken for categories
 MOST_VALUES = 1_000
 LEAST_ROWS = 5

@@ -100,7 +100,7 @@ def labelled(y, predicted):
 
 
 def add_column_checks(report, X_train, X_val):
-    """Duplicates, values seen once and slices, from the columns of a DataFrame."""
+    """Duplicates and values seen once, from the columns of a DataFrame; returns the columns, for slices."""
     rows = report.rows
     X = take_rows(X_train, rows["position"])
     columns = checks.read_columns(X, X_val)

@@ -1,6 +1,7 @@
 """What leaving rows out really does, measured by unlearning on copies of the model."""
 
 import copy
+from functools import cached_property
 
 import numpy as np
 
@@ -27,11 +28,25 @@ def _affordable(model, work):
 
 
 class Measured:
-    """Changes of the mean loss on some rows when training rows leave for good."""
+    """Changes of the mean loss on some rows when training rows leave for good.
 
-    def __init__(self, model, X, y):
+    Parameters
+    ----------
+    model : fitted InfluenceEstimator
+    X, y
+        The rows to measure on.
+    before : ndarray of shape (m,), optional
+        Their losses at the optimum with all rows, where they are known; otherwise computed when first needed.
+    """
+
+    def __init__(self, model, X, y, before=None):
         self.model, self.X, self.y = model, X, y
-        self.before = sample_losses(at_optimum(model), X, y)
+        if before is not None:
+            self.before = before
+
+    @cached_property
+    def before(self):
+        return sample_losses(at_optimum(self.model), self.X, self.y)
 
     def without(self, positions):
         """The change without the rows, and its standard error; ValueError where they cannot leave."""
@@ -40,17 +55,17 @@ class Measured:
         return float(change.mean()), float(change.std() / np.sqrt(len(change)))
 
 
-def listed_rows(model, X_val, y_val, rows, k):
-    """Measured effects of the ``k`` rows at either end of the ranking, where one step is an estimate: (n,) with NaN.
+def listed_rows(measured, rows, k):
+    """Measured effects (n,) of the ``k`` rows at either end of the ranking, NaN elsewhere.
 
-    None where the loss is squared, for which the estimate is exact, and where it would take too long.
+    None where it would take too long.
     """
     n = len(rows["effect"])
     places = np.arange(n) if n <= 2 * k else np.r_[np.arange(k), np.arange(n - k, n)]
-    if _affordable(model, ROW_WORK) < len(places):
+    if _affordable(measured.model, ROW_WORK) < len(places):
         return None
     logger.info("audit: refits without each of %d rows", len(places))
-    measured, refitted = Measured(model, X_val, y_val), np.full(n, np.nan)
+    refitted = np.full(n, np.nan)
     for place in places:
         try:
             refitted[place], _ = measured.without(rows["position"][place : place + 1])
@@ -59,7 +74,7 @@ def listed_rows(model, X_val, y_val, rows, k):
     return refitted
 
 
-def groups(model, X_val, y_val, labels, effect):
+def groups(measured, labels, effect):
     """What leaving out all rows of each label does to the mean validation loss, the most harmful label first.
 
     Parameters
@@ -74,6 +89,7 @@ def groups(model, X_val, y_val, labels, effect):
         ``label``, ``rows``, ``effect`` of leaving them out (NaN where they cannot leave), ``effect_sum`` of the single
         rows; ``summed``: why ``effect`` is that sum, or None; ``staying``: label and reason of those that cannot leave.
     """
+    model = measured.model
     kept = np.asarray(model.sample_indices_)
     present, members = check_groups(labels, kept, model.n_samples_fit_)
     if len(present) < 2:
@@ -86,7 +102,6 @@ def groups(model, X_val, y_val, labels, effect):
     else:
         logger.info("audit: refits without each of %d groups", len(present))
         result["effect"] = np.full(len(present), np.nan)
-        measured = Measured(model, X_val, y_val)
         for g in progress(range(len(present)), model.verbose, "audit: groups"):
             try:
                 result["effect"][g], _ = measured.without(kept[members[g]])
@@ -97,7 +112,7 @@ def groups(model, X_val, y_val, labels, effect):
     return {name: value[order] if isinstance(value, np.ndarray) else value for name, value in result.items()}
 
 
-def slices(model, X_val, y_val, columns, rows, k):
+def slices(measured, columns, rows, k):
     """The sums of effects by slice, and the measured change without those that stand out.
 
     Returns
@@ -109,11 +124,10 @@ def slices(model, X_val, y_val, columns, rows, k):
     table, members = checks.slices(columns, rows["effect"])
     if table is None:
         return None
-    candidates = checks.candidates(table)[: min(4 * k, _affordable(model, SLICE_WORK))]
+    candidates = checks.candidates(table)[: min(4 * k, _affordable(measured.model, SLICE_WORK))]
     if len(candidates):
         logger.info("audit: refits without each of %d slices", len(candidates))
-        measured = Measured(model, X_val, y_val)
-    for i in progress(candidates, model.verbose, "audit: slices"):
+    for i in progress(candidates, measured.model.verbose, "audit: slices"):
         try:
             table["measured"][i], table["measured_error"][i] = measured.without(rows["position"][members(i)])
         except ValueError:  # it holds a whole class
@@ -133,7 +147,7 @@ def unlearning(model, effect, X, y, k, n_random, rng):
     except ValueError as error:  # they are all the rows of a class, say
         return {**result, "missing": str(error)}
     change = measured.after - measured.before
-    random, random_changes = Measured(model, X, y), []
+    random, random_changes = Measured(model, X, y, before=measured.before), []
     for _ in progress(range(n_random), model.verbose, "audit: random removals"):
         draw = rng.choice(model.sample_indices_, size=len(removed), replace=False)
         try:

@@ -2,11 +2,10 @@
 
 import numpy as np
 
+from ..effects import HIGH_LEVERAGE
 from . import format as show
 from .suspects import surprising
 from .table_text import alone_text, data_text, duplicates_text, groups_text, held_out_text, slices_text
-
-LEVERAGE_WARNING = 0.5
 
 
 def lines(report):
@@ -70,17 +69,17 @@ def _health_text(report):
     lines = ["Can the numbers be trusted?", *show.wrap(f"{_distance(relative)} {ending}")]
     leverage, names = report.rows["leverage"], report.rows["row"]
     order = np.argsort(-leverage, kind="stable")
-    high = int((leverage > LEVERAGE_WARNING).sum())
+    high = int((leverage > HIGH_LEVERAGE).sum())
     if not high:
         return lines + show.wrap(
             f"No row decides its own prediction: the highest leverage is "
-            f"{leverage[order[0]]:.2f} (row {names[order[0]]}; high if above {LEVERAGE_WARNING})."
+            f"{leverage[order[0]]:.2f} (row {names[order[0]]}; high if above {HIGH_LEVERAGE})."
         )
     named = ", ".join(f"{names[i]} ({leverage[i]:.2f})" for i in order[: min(high, report.k)])
     # Removal from a squared loss is exact, whatever the leverage.
     rough = ", so the predicted effect of removing it is rough" if report.loss == "log" else ""
     return lines + show.wrap(
-        f"WARNING: leverage above {LEVERAGE_WARNING} (a row decides most of its own prediction"
+        f"WARNING: leverage above {HIGH_LEVERAGE} (a row decides most of its own prediction"
         f"{rough}): {high:,} of {len(order):,} rows: {named}" + (", ..." if high > report.k else "")
     )
 

@@ -14,7 +14,6 @@ from ..diagnostics import unlearning_effect
 SMALL = 5_000  # rows up to which no rehearsal pays
 FITS = 6  # the model and five folds, nearly
 DRAWS = 20
-TOP = 10  # rows in a list, where nothing else is said
 FEWEST_DRAWS = 5
 # Removals of random rows may take this many seconds; with fewer draws the comparison is coarser.
 _DRAWING = 60.0
@@ -52,7 +51,7 @@ def _pairs_count(table):
     return table.model == "logistic"
 
 
-def estimate(table, train, validation, wrap):
+def estimate(table, train, validation, k, wrap):
     """The expected cost of an audit.
 
     Parameters
@@ -60,6 +59,8 @@ def estimate(table, train, validation, wrap):
     table : Table
     train, validation : ndarray of int
         Row numbers of the table.
+    k : int
+        Length of the report's lists.
     wrap : callable
         ``wrap(rows)`` gives a model fitted on those rows of the table.
 
@@ -82,13 +83,13 @@ def estimate(table, train, validation, wrap):
     wider = max(p / max(timed[-1]["columns"], 1), 1.0)
     unlearn *= wider
     draws = int(min(DRAWS, max(FEWEST_DRAWS, _DRAWING // max(unlearn, 1e-9) - 1)))
-    return Cost((FITS * fit + effects) * wider + (1 + draws + _refits(table, n, p)) * unlearn, memory, draws)
+    return Cost((FITS * fit + effects) * wider + (1 + draws + _refits(table, n, p, k)) * unlearn, memory, draws)
 
 
-def _refits(table, n, p):
+def _refits(table, n, p, k):
     """About how many removals the report measures besides: the slices that stand out, the listed rows, the groups."""
-    slices = min(4 * TOP, affordable(n, p * table.n_outputs, SLICE_WORK))
-    rows = 2 * TOP if _pairs_count(table) and affordable(n, p * table.n_outputs, ROW_WORK) >= 2 * TOP else 0
+    slices = min(4 * k, affordable(n, p * table.n_outputs, SLICE_WORK))
+    rows = 2 * k if _pairs_count(table) and affordable(n, p * table.n_outputs, ROW_WORK) >= 2 * k else 0
     groups = 0 if table.groups is None else len(np.unique(table.groups))
     return slices + rows + (groups if groups <= affordable(n, p * table.n_outputs, GROUP_WORK) else 0)
 

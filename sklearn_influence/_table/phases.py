@@ -64,7 +64,7 @@ def audit_file(options, tell):
     for note in table.notes:
         tell(note)
     logger.info("a rehearsal on a few rows")
-    cost = costs.estimate(table, train, validation, lambda rows: _fit(table, rows, options, verbose=0))
+    cost = costs.estimate(table, train, validation, options.top, lambda rows: _fit(table, rows, options, verbose=0))
     tell(f"Expected: {cost}.")
     if cost.draws < costs.DRAWS:
         table.notes.append(f"Removals are compared with {cost.draws} random draws, not {costs.DRAWS}, to save time.")

@@ -14,6 +14,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from .._report.checks import MISSING
 from .columns import check_finite, features, is_numeric, kind_of, refuse_dates, some_rows
 from .file import TableError, codes, count, listed
 from .leaks import note_leaks
@@ -27,7 +28,6 @@ MOST_PARAMS = 8_000
 LEAST_ROWS = 20
 # A label of 5 rows has 2 in the 40 % that are not for training: one to validate and one to test.
 LEAST_PER_LABEL = 5
-MISSING = "(missing)"
 # Sparse products run at about a twentieth of the rate of dense ones.
 _SPARSE = 0.05
 _LARGE = 1.5e9
