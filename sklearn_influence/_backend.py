@@ -6,6 +6,7 @@ The only file that names CuPy: a model runs on the CPU unless a later layer asks
 import importlib.util
 import os
 
+import numpy as np
 from scipy import linalg
 from scipy.linalg import blas, lapack
 
@@ -63,9 +64,20 @@ def check_memory(n_bytes, what, remedy):
 
 
 def cholesky(A):
-    """Lower Cholesky factor of a symmetric matrix, or None where it is not positive definite."""
-    L, info = lapack.dpotrf(A, lower=1, clean=1)
-    return L if info == 0 else None
+    """Factor a symmetric matrix in C order in place: ``(L, whether it is positive definite)``.
+
+    L is a view of A in Fortran order: the factor in its lower triangle, and what A holds above the diagonal still in
+    its upper one, for :func:`symmetric_product` and :func:`eigh_of_upper`.
+    """
+    L, info = lapack.dpotrf(A.T, lower=1, clean=0, overwrite_a=1)
+    return L, info == 0
+
+
+def symmetric_product(L, diagonal, B):
+    """``A @ B`` for the matrix that :func:`cholesky` factored into L, given its diagonal."""
+    product = blas.dsymm(1.0, L, B, side=0, lower=0)
+    product += (diagonal - np.diagonal(L))[:, None] * B
+    return product
 
 
 def reciprocal_condition(L, norm):
@@ -77,6 +89,24 @@ def reciprocal_condition(L, norm):
 def cholesky_solve(L, B):
     """Solve ``L L' X = B``."""
     X, _ = lapack.dpotrs(L, B, lower=1)
+    return X
+
+
+def cholesky_inverse(L):
+    """The inverse of ``L L'``, a new matrix."""
+    inverse, _ = lapack.dpotri(L, lower=1)
+    size = 512  # the lower triangle is turned up block by block
+    for start in range(0, len(inverse), size):
+        own = slice(start, start + size)
+        corner = np.tril(inverse[own, own], -1)
+        inverse[own, own] = corner + corner.T + np.diag(np.diagonal(inverse)[own])
+        inverse[own, start + size :] = inverse[start + size :, own].T
+    return inverse
+
+
+def triangular_solve(L, B):
+    """Solve ``L X = B`` for a lower triangular L."""
+    X, _ = lapack.dtrtrs(L, B, lower=1)
     return X
 
 
@@ -97,6 +127,11 @@ def eigh(A, *, overwrite=False):
     With ``overwrite`` a matrix in Fortran order is lost, and its memory saved.
     """
     return linalg.eigh(A, driver="evd", check_finite=False, overwrite_a=overwrite)
+
+
+def eigh_of_upper(A):
+    """As :func:`eigh`, from the upper triangle of a matrix in Fortran order, which is lost."""
+    return linalg.eigh(A, driver="evd", check_finite=False, overwrite_a=True, lower=False)
 
 
 def one_norm(A):

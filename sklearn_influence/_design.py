@@ -83,11 +83,17 @@ class Design:
                 out[c, :, -1] = U[:, c]
         return out.transpose(0, 2, 1)
 
-    def mean(self, weights):
-        """Weighted mean of the features (d,); zeros for sparse rows, which cannot be centred without filling them,
-        and without an intercept, where shifting the features changes the model."""
+    @property
+    def n_entries(self):
+        """How many numbers a pass over the rows reads."""
+        return self.X.nnz if self.is_sparse else self.X.size
+
+    def mean(self, weights, *, implicitly=False):
+        """Weighted mean of the features (d,); zeros for sparse rows, which cannot be centred without filling them
+        (unless that is to be done ``implicitly``), and without an intercept, where shifting the features changes the
+        model."""
         total = weights.sum()
-        if self.is_sparse or not self.fit_intercept or total <= 0:
+        if (self.is_sparse and not implicitly) or not self.fit_intercept or total <= 0:
             return np.zeros(self.n_features)
         return self.tdot(weights[:, None])[:-1, 0] / total
 
@@ -103,8 +109,7 @@ class Design:
     def gram(self, weights, centre):
         """``sum_i w_i z_i z_i'`` with z = [x - centre, 1], for each column of weights (n, k): (k, width, width).
 
-        Each column is of one sign. Cost: a symmetric product, n width**2 operations a column; rows of weight 0 are
-        skipped. A column whose spread about the centre is rounding counts as constant.
+        Cost: a symmetric product, n width**2 operations a column; rows of weight 0 are skipped. A column whose spread about the centre is rounding counts as constant.
         """
         k, d = weights.shape[1], self.n_features
         out = np.zeros((k, self.width, self.width))
@@ -123,14 +128,15 @@ class Design:
                 if self.fit_intercept:
                     out[c, -1, :d] += X.T @ w
                     out[c, -1, -1] += w.sum()
-                sign = -1.0 if w[np.argmax(np.abs(w))] < 0 else 1.0
-                root = np.sqrt(np.abs(w))[:, None]
-                if self.is_sparse:
-                    Z = X.multiply(root).tocsr()
-                    out[c, :d, :d] += sign * (Z.T @ Z).toarray()
-                else:
-                    Z = np.multiply(X, root, out=buffer[: X.shape[0]])
-                    out[c, :d, :d] += sign * (Z.T @ Z)  # one operand twice: NumPy calls the symmetric product
+                for sign, one in _by_sign(w):
+                    root = np.sqrt(np.abs(w[one]))[:, None]
+                    if self.is_sparse:
+                        Z = X[one].multiply(root).tocsr()
+                        out[c, :d, :d] += sign * (Z.T @ Z).toarray()
+                        continue
+                    Z = np.multiply(X[one], root, out=buffer[: len(root)])
+                    product = Z.T @ Z  # one operand twice: NumPy calls the symmetric product
+                    out[c, :d, :d] += product if sign > 0 else -product
         if self.fit_intercept:
             spread = np.abs(np.einsum("kjj->kj", out[:, :d, :d]))
             constant = spread <= (_CONSTANT * centre) ** 2 * np.abs(out[:, -1, -1])[:, None]
@@ -182,3 +188,13 @@ class Design:
         for rows in blocks(self.n_rows, block_size(8 * self.n_features, share=0.25)):
             out[rows] = np.linalg.norm(self.X[rows].astype(np.float64, copy=False), axis=1)
         return out
+
+
+def _by_sign(w):
+    """The signs of some weights, and the rows of each."""
+    negative = w < 0
+    if not negative.any():
+        return [(1.0, slice(None))]
+    if negative.all() or not (w > 0).any():
+        return [(-1.0, slice(None))]
+    return [(1.0, np.flatnonzero(~negative)), (-1.0, np.flatnonzero(negative))]

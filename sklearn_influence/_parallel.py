@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextvars import copy_context
 
 from joblib import Parallel, delayed
 from sklearn import get_config
@@ -31,7 +32,8 @@ def blocks(n, size):
 
 def threads(function, items, n_jobs):
     """``[function(item) for item in items]``, on ``n_jobs`` threads (None: one, or the joblib context's)."""
-    return Parallel(n_jobs=n_jobs, prefer="threads")(delayed(function)(item) for item in items)
+    # Each in a copy of the caller's context: scikit-learn's is not inherited by threads, nor is who hears of solves.
+    return Parallel(n_jobs=n_jobs, prefer="threads")(delayed(copy_context().run)(function, item) for item in items)
 
 
 def progress(items, verbose, what, every=2.0):

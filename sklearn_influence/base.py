@@ -17,6 +17,7 @@ from ._validation import (
     check_weights,
 )
 from .effects import HIGH_LEVERAGE, group_effects, row_effects
+from .fitted import tells
 from .losses import Loss
 from .unlearning import UnlearningMixin
 
@@ -141,6 +142,7 @@ class InfluenceMixin(UnlearningMixin):
 
     # -- influence ------------------------------------------------------------------------------------------------
 
+    @tells
     def influence_on_params(self, indices=None, *, groups=None):
         """Change of the parameters when rows are removed.
 
@@ -183,6 +185,7 @@ class InfluenceMixin(UnlearningMixin):
         _check_result(k * n_params, f"Influence of {k:,} removals on {n_params:,} parameters")
         return influence.params_change(self._effects(removals), np.empty((k, n_params)), self.verbose)
 
+    @tells
     def influence_on_output(self, X=None, indices=None, *, groups=None, response_method="raw"):
         """Change of the model's outputs on test rows when training rows are removed.
 
@@ -254,6 +257,7 @@ class InfluenceMixin(UnlearningMixin):
                 out[tests, part] = df.transpose(0, 2, 1)
         return out
 
+    @tells
     def influence_on_loss(
         self,
         X=None,
@@ -340,6 +344,7 @@ class InfluenceMixin(UnlearningMixin):
             out /= m if weight is None else weight.sum()
         return out
 
+    @tells
     def self_influence(self, indices=None, *, on="loss"):
         """Effect of each row's removal on the row itself.
 
@@ -384,6 +389,7 @@ class InfluenceMixin(UnlearningMixin):
             return (objective.output_gradients(rows) * df).sum(axis=1)
         return objective.loss.change(objective.y[rows], objective.outputs()[rows], df[:, :, None])[:, 0]
 
+    @tells
     def top_influences(self, X, y, *, k=10, order="harmful"):
         """The training rows of largest effect on each test row's loss, without the (m, n) matrix of all effects.
 

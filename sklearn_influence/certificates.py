@@ -53,7 +53,8 @@ def distance_bound(objective, factor):
         r_nu = r * nu
         if r_nu < 1 and not factor.nullity:
             in_curvature = -np.log1p(-r_nu) / r if r > 0 else nu
-            bounds.append(in_curvature / np.sqrt(_smallest_curvature(objective, factor)))
+            smallest = _smallest_curvature(objective, factor)
+            bounds.append(in_curvature / np.sqrt(smallest) if smallest > 0 else np.inf)
         bounds.append(_profile_bound(objective))
     bound = min(bounds, default=np.inf)
     return Bunch(
@@ -67,11 +68,13 @@ def distance_bound(objective, factor):
 
 def _smallest_curvature(objective, factor):
     """A lower bound of H's smallest eigenvalue off its flat directions, in the user's coordinates."""
-    p = max(block.size for block in factor.blocks)
     penalty = objective.penalty[:, : objective.design.n_features]
     mu = float(penalty.min()) if penalty.size else 0.0
-    if p <= _EIGENVALUES_UP_TO or mu == 0.0 or factor.nullity:
-        largest = max(-_backend.smallest_eigenvalue(-0.5 * (M + M.T)) for M in factor.inverses())
+    if factor.iterative and mu == 0.0:
+        return 0.0
+    if not factor.iterative and (mu == 0.0 or factor.nullity or factor.largest_block <= _EIGENVALUES_UP_TO):
+        inverses = (factor.curvature.decode_inverse(factor.inverse(b)) for b in range(max(factor.block_of) + 1))
+        largest = max(-_backend.smallest_eigenvalue(-0.5 * (M + M.T)) for M in inverses)
         return 1.0 / largest if largest > 0 else np.inf
     # |H^-1| <= |(H^-1)_ww| + |(H^-1)_bb|, and the inverse of the intercepts' Schur complement is at most 1 / mu.
     bound = 1.0 / mu
@@ -85,6 +88,8 @@ def _smallest_curvature(objective, factor):
 
 def _largest_row(objective, factor):
     """max_i |x_i| in the norm of H^-1, over the rows with weight; softmax: over pairs of classes."""
+    if factor.iterative:
+        return _largest_row_bound(objective)
     weighs = objective.sample_weight > 0
     A = objective.leverage(factor, None if weighs.all() else np.flatnonzero(weighs))
     if A.ndim == 2:
@@ -92,6 +97,35 @@ def _largest_row(objective, factor):
     own = np.einsum("nqq->nq", A)
     pairs = own[:, :, None] + own[:, None, :] - 2 * A
     return float(np.sqrt(max(pairs.max(initial=0.0), 0.0)))
+
+
+def _largest_row_bound(objective):
+    """As :func:`_largest_row`, from above and from one pass over the rows: a solve for each row would cost too much.
+
+    With the intercepts eliminated the coefficients have at least the curvature of their penalty, mu. So the norm of
+    J = v (x) [x, 1], v an output or a difference of two, is at most ``|v (x) x - C M^-1 v|**2 / mu + v' M^-1 v``, M
+    the intercepts' curvature and C that between coefficients and intercepts.
+    """
+    design, q, d = objective.design, objective.n_outputs, objective.design.n_features
+    mu = float(objective.penalty[:, :d].min()) if d else 0.0
+    if mu <= 0:
+        return np.inf
+    directions = np.eye(q) if q == 1 else np.array([np.eye(q)[a] - np.eye(q)[b] for a in range(q) for b in range(a)])
+    squared_norms, largest = design.norms() ** 2, 0.0
+    if objective.fit_intercept:
+        intercepts = np.zeros((objective.n_params, q))
+        intercepts[-q:] = np.eye(q)
+        columns = objective.curvature().matmat(intercepts)  # C above, M below
+        inverse = np.linalg.pinv(columns[-q:], rcond=1e-12, hermitian=True)  # flat along softmax's common shift
+    for v in directions:
+        away, own = squared_norms * (v @ v), 0.0
+        if objective.fit_intercept:
+            centre = (columns[:-q] @ (inverse @ v)).reshape(q, d)
+            along = design.dot(np.append(v @ centre, 0.0)[:, None])[:, 0]
+            away = away - 2 * along + np.square(centre).sum()
+            own = float(v @ inverse @ v)
+        largest = max(largest, float(away.max(initial=0.0)) / mu + own)
+    return float(np.sqrt(largest))
 
 
 def _profile_bound(objective):

@@ -9,6 +9,44 @@ from functools import cached_property
 import numpy as np
 
 from ._backend import check_memory
+from ._parallel import block_size, blocks
+
+
+class MixedWeights:
+    """Second derivatives of rows whose outputs mix, ``diag(a_i) + sign b_i b_i'``, in 2 q numbers a row instead of q**2.
+
+    Parameters
+    ----------
+    diagonal, outer : ndarray of shape (n, q)
+        a and b, sample weights included.
+    sign : {-1.0, 1.0}
+    """
+
+    def __init__(self, diagonal, outer, sign=-1.0):
+        self.diagonal, self.outer, self.sign = diagonal, outer, sign
+        self.shape = (*outer.shape, outer.shape[1])
+
+    def times(self, eta):
+        """W_i eta_i for eta of shape (n, q, k), in place."""
+        along = np.einsum("nq,nqk->nk", self.outer, eta)
+        along *= self.sign
+        eta *= self.diagonal[:, :, None]
+        for a in range(eta.shape[1]):
+            eta[:, a] += self.outer[:, a, None] * along
+        return eta
+
+    def pairs(self, a):
+        """The weights (n, q - a) of output a with the outputs from a on."""
+        out = self.sign * self.outer[:, a, None] * self.outer[:, a:]
+        out[:, 0] += self.diagonal[:, a]
+        return out
+
+    def by_output(self):
+        """(n, q): the weights of each output with itself."""
+        return self.diagonal + self.sign * self.outer**2
+
+    def take(self, rows):
+        return MixedWeights(self.diagonal[rows], self.outer[rows], self.sign)
 
 
 class Hessian:
@@ -17,9 +55,9 @@ class Hessian:
     Parameters
     ----------
     design : Design
-    weights : ndarray
+    weights : ndarray or MixedWeights
         The rows' second derivatives, sample weights included. (n, 1): the same for every output; (n, q): one for each
-        output; (n, q, q): outputs that mix.
+        output; MixedWeights: outputs that mix.
     penalty : ndarray of shape (q, width)
         Second derivative of the penalty, by output and coefficient, the intercept's last.
     shift_invariant : bool
@@ -39,17 +77,32 @@ class Hessian:
         self.design = design
         self.weights = weights
         self.penalty = penalty
-        self.coupled = weights.ndim == 3
+        self.coupled = isinstance(weights, MixedWeights)
+        self.shift_invariant = shift_invariant
         self.gauge = (penalty == 0).all(axis=0) if shift_invariant else np.zeros(penalty.shape[1], bool)
 
     @cached_property
     def centre(self):
         """Weighted mean of the features (d,), about which the dense form is written."""
-        return self.design.mean(np.einsum("ncc->n", self.weights) if self.coupled else self.weights.sum(axis=1))
+        return self.design.mean(self.weights_by_output().sum(axis=1))
+
+    def weights_by_output(self):
+        """(n, 1) or (n, q): second derivative of each row's loss by each output."""
+        return self.weights.by_output() if self.coupled else self.weights
+
+    @cached_property
+    def mean(self):
+        """As ``centre``, for sparse rows too: iterations subtract it from products, never from rows."""
+        return self.design.mean(self.weights_by_output().sum(axis=1), implicitly=True)
 
     @property
     def n_outputs(self):
         return len(self.penalty)
+
+    @property
+    def operations(self):
+        """Floating-point operations of :meth:`matmat` for one column."""
+        return 4 * self.design.n_entries * self.n_outputs
 
     @property
     def shape(self):
@@ -65,11 +118,11 @@ class Hessian:
 
     def damped(self, damping):
         """This curvature plus ``damping`` times its own diagonal, parameter by parameter."""
-        return Hessian(self.design, self.weights, self.penalty + damping * self._diagonal())
+        penalty = self.penalty + damping * self._diagonal()
+        return Hessian(self.design, self.weights, penalty, shift_invariant=self.shift_invariant)
 
     def _diagonal(self):
-        weights = np.einsum("ncc->nc", self.weights) if self.coupled else self.weights
-        return self.design.column_squares(weights).T + self.penalty
+        return self.design.column_squares(self.weights_by_output()).T + self.penalty
 
     def diagonal(self):
         """(p,) in the layout of the parameters."""
@@ -81,7 +134,7 @@ class Hessian:
         q, width, k = theta.shape
         eta = self.design.dot(theta.transpose(1, 0, 2).reshape(width, q * k)).reshape(-1, q, k)
         if self.coupled:
-            eta = np.einsum("nab,nbk->nak", self.weights, eta)
+            eta = self.weights.times(eta)
         else:
             eta *= self.weights[:, :, None]
         out = self.design.tdot(eta.reshape(-1, q * k)).reshape(width, q, k).transpose(1, 0, 2)
@@ -107,16 +160,21 @@ class Hessian:
         if self.coupled:
             return [self._coupled()], [0]
         grams = self.design.gram(self.weights, self.centre)
-        matrices, block_of, seen = [], [], {}
-        for o in range(q):
-            gram = o % len(grams)  # one column of weights serves all outputs
-            key = (gram, self.penalty[o].tobytes())
-            if key not in seen:
-                seen[key] = len(matrices)
-                matrices.append(grams[gram] if len(grams) == q else grams[gram].copy())
-                self._add_penalty(matrices[-1], o)
-            block_of.append(seen[key])
+        block_of, matrices = self.block_of(), []
+        for b in range(max(block_of) + 1):
+            o = block_of.index(b)
+            alone = len(grams) == q or max(block_of) == 0
+            matrices.append(grams[o % len(grams)] if alone else grams[o % len(grams)].copy())
+            self._add_penalty(matrices[-1], o)
         return matrices, block_of
+
+    def block_of(self):
+        """Which block each encoded block's output uses: outputs of one weight and penalty share it."""
+        if self.coupled:
+            return [0]
+        seen = {}
+        keys = ((o % self.weights.shape[1], penalty.tobytes()) for o, penalty in enumerate(self.penalty))
+        return [seen.setdefault(key, len(seen)) for key in keys]
 
     def rank_bound(self, o):
         """What the rank of an output's dense block cannot exceed: its rows with weight, and its penalised unknowns."""
@@ -146,13 +204,24 @@ class Hessian:
             v = self._intercept_direction()
             block += penalty[-1] * np.outer(v, v)
 
+    @property
+    def _shifts(self):
+        """A common shift of the outputs changes nothing, and weights between outputs are of one sign."""
+        return self.shift_invariant and self.weights.sign < 0
+
     def _coupled(self):
         q, width = self.penalty.shape
         H = np.empty((q, width, q, width))
         for a in range(q):
-            grams = self.design.gram(np.ascontiguousarray(self.weights[:, a, a:]), self.centre)
-            for b in range(a, q):
-                H[a, :, b] = H[b, :, a] = grams[b - a]
+            # Where a common shift changes nothing, an output's own block is minus the sum of its others: no term of
+            # that sum cancels another, and q (q - 1) / 2 products are enough.
+            own = not self._shifts
+            grams = self.design.gram(self.weights.pairs(a)[:, not own :], self.centre)
+            for b, gram in enumerate(grams, a + (not own)):
+                H[a, :, b] = H[b, :, a] = gram
+        for a in range(q):
+            if self._shifts:
+                H[a, :, a] = -sum(H[a, :, b] for b in range(q) if b != a)
             self._add_penalty(H[a, :, a], a)
         for j in np.flatnonzero(self.gauge):
             H[:, j, :, j] += np.trace(H[:, j, :, j]) / q
@@ -160,10 +229,15 @@ class Hessian:
 
     def encode(self, B):
         """Gradients (p, k) in the coordinates of :meth:`dense`: (n_blocks, b, k)."""
-        theta = self._off_gauge(to_outputs(B, self.n_outputs, self.design.fit_intercept))
-        if self.centre.any():
-            theta[:, :-1] -= self.centre[:, None] * theta[:, -1:]
+        theta = self.encode_about(self.centre, B)
         return theta.reshape(1, len(B), B.shape[1]) if self.coupled else theta
+
+    def encode_about(self, centre, B):
+        """Gradients (p, k) in coordinates about another centre: (q, width, k)."""
+        theta = self._off_gauge(to_outputs(B, self.n_outputs, self.design.fit_intercept))
+        if centre.any():
+            theta[:, :-1] -= centre[:, None] * theta[:, -1:]
+        return theta
 
     def encode_params(self, V):
         """Parameters (p, k) in the coordinates of :meth:`dense`, where :meth:`decode` undoes them."""
@@ -174,11 +248,74 @@ class Hessian:
 
     def decode(self, Z):
         """Back from solutions in the coordinates of :meth:`dense` to (p, k)."""
-        theta = Z.reshape(self.n_outputs, self.design.width, Z.shape[-1])
-        if self.centre.any():
+        return self.decode_about(self.centre, Z.reshape(self.n_outputs, self.design.width, Z.shape[-1]))
+
+    def decode_about(self, centre, theta):
+        """Back from solutions (q, width, k) in coordinates about another centre to (p, k)."""
+        if centre.any():
             theta = theta.copy()
-            theta[:, -1] -= np.einsum("j,qjk->qk", self.centre, theta[:, :-1])
+            theta[:, -1] -= np.einsum("j,qjk->qk", centre, theta[:, :-1])
         return to_vector(self._off_gauge(theta), self.design.fit_intercept)
+
+    def diagonal_about(self, centre):
+        """(q, width): the diagonal in coordinates about another centre."""
+        weights = self.weights_by_output()
+        squares = self.design.column_squares(weights).T
+        if centre.any():
+            d = self.design.n_features
+            sums = self.design.tdot(weights)  # (width, k)
+            total = sums[-1][:, None]
+            shifted = squares[:, :d] - 2 * centre * sums[:d].T + total * centre**2
+            # The rounding of what was subtracted is the least that is left.
+            squares[:, :d] = np.maximum(shifted, np.finfo(float).eps * squares[:, :d])
+        diagonal = squares + self.penalty
+        if centre.any():  # a penalty on the intercept is one on b = b' - centre'w
+            diagonal[:, :-1] += self.penalty[:, -1:] * centre**2
+        return diagonal
+
+    def on_directions(self, centre, V):
+        """V' H V for directions V (width, k) of every output, in coordinates about ``centre``: (q, k, k), or
+        (q, k, q, k) where the outputs mix. Cost: a product of the rows with V, and n (q k)**2 operations."""
+        q, k = self.n_outputs, V.shape[1]
+        V = V.copy()
+        if self.design.fit_intercept:
+            V[-1] -= centre @ V[:-1]
+        E = np.zeros((q, k, q, k) if self.coupled else (self.weights.shape[1], k, k))
+        for part in blocks(self.design.n_rows, block_size(16 * q * k, share=0.25)):
+            Z = self.design.take(part).dot(V)
+            if self.coupled:
+                weights = self.weights.take(part)
+                G = (weights.outer[:, :, None] * Z[:, None]).reshape(len(Z), q * k)
+                E += weights.sign * (G.T @ G).reshape(E.shape)
+            roots = np.sqrt(weights.diagonal if self.coupled else self.weights[part])
+            for c, root in enumerate(roots.T):
+                scaled = Z * root[:, None]
+                (E[c, :, c] if self.coupled else E[c])[...] += scaled.T @ scaled
+        if not self.coupled:
+            E = np.broadcast_to(E, (q, k, k)).copy()
+        for c, penalty in enumerate(self.penalty):
+            (E[c, :, c] if self.coupled else E[c])[...] += (V * penalty[:, None]).T @ V
+        return E
+
+    def split_common(self, B):
+        """The solution (p, k) along common shifts of all outputs, where the curvature is the penalty, and what is left
+        of B to solve for. That part can be much larger than the rest, of which it would leave few digits."""
+        if not self.shift_invariant or not (self.penalty == self.penalty[0]).all():
+            return None, self.off_gauge(B)
+        theta = to_outputs(B, self.n_outputs, self.design.fit_intercept)
+        common, penalty = theta.mean(axis=0), self.penalty[0][:, None]
+        theta -= common
+        solved = np.divide(common, penalty, out=np.zeros_like(common), where=penalty > 0)
+        solved = np.broadcast_to(solved, theta.shape)
+        return to_vector(solved, self.design.fit_intercept), to_vector(theta, self.design.fit_intercept)
+
+    def unit_columns(self):
+        """(p, b): right-hand sides whose solutions, by :meth:`encode_params`, are the blocks of the inverse."""
+        q, width = self.penalty.shape
+        theta = np.eye(q * width).reshape(q, width, -1) if self.coupled else np.tile(np.eye(width), (q, 1, 1))
+        if self.centre.any():
+            theta[:, :-1] += self.centre[:, None] * theta[:, -1:]
+        return to_vector(theta, self.design.fit_intercept)
 
     def decode_inverse(self, M):
         """A dense block's inverse in the user's coordinates."""
@@ -190,10 +327,86 @@ class Hessian:
             out[:, -1] -= out[:, :-1] @ self.centre
         return out
 
+    def off_gauge(self, B):
+        """(p, k) without the part along softmax's common shift."""
+        if not self.gauge.any():
+            return B
+        intercept = self.design.fit_intercept
+        return to_vector(self._off_gauge(to_outputs(B, self.n_outputs, intercept)), intercept)
+
     def _off_gauge(self, theta):
         if self.gauge.any():
             theta = theta - self.gauge[:, None] * theta.mean(axis=0)
         return theta
+
+
+class EmpiricalFisher(Hessian):
+    """``sum_i g_i g_i' + diag(penalty)``: outer products of the rows' gradients in place of their curvature.
+
+    Parameters
+    ----------
+    design, penalty, shift_invariant
+        As in :class:`Hessian`.
+    slopes : ndarray of shape (n, q)
+        u_i of ``g_i = J_i' u_i``, times the root of the row's weight.
+    coupled : bool
+        Whether the outputs mix; else each has outer products of its own.
+    truth : Hessian
+        What this stands in for, by which solutions are judged.
+    """
+
+    def __init__(self, design, slopes, penalty, *, coupled, truth, shift_invariant=False):
+        weights = MixedWeights(np.zeros_like(slopes), slopes, 1.0) if coupled else slopes**2
+        super().__init__(design, weights, penalty, shift_invariant=shift_invariant)
+        self.slopes, self.truth = slopes, truth
+
+    def damped(self, damping):
+        penalty = self.penalty + damping * self._diagonal()
+        options = dict(coupled=self.coupled, truth=self.truth, shift_invariant=self.shift_invariant)
+        return EmpiricalFisher(self.design, self.slopes, penalty, **options)
+
+    def onto_rows(self, V):
+        """``g_i' V`` for V of shape (p, k), summed over the outputs: (n, k)."""
+        theta = to_outputs(V, self.n_outputs, self.design.fit_intercept)
+        return sum(self.slopes[:, c, None] * self.design.dot(theta[c]) for c in range(self.n_outputs))
+
+    def from_rows(self, U):
+        """``sum_i g_i U_i`` for U of shape (n, k): (p, k)."""
+        theta = np.stack([self.design.tdot(self.slopes[:, c, None] * U) for c in range(self.n_outputs)])
+        return to_vector(theta, self.design.fit_intercept)
+
+    def row_gram(self, inverse):
+        """``g_i' D^-1 g_j`` of all rows, (n, n), for a diagonal D with the inverse (q, width)."""
+        n, d = self.design.n_rows, self.design.n_features
+        check_memory(8 * 2 * n**2, f"Products of {n:,} rows with each other", "Use solver='cg'.")
+        K = np.zeros((n, n))
+        for c in range(self.n_outputs):
+            X, u = self.design.X, self.slopes[:, c]
+            for part in blocks(n, block_size(8 * (n + d), share=0.25)):
+                scaled = X[part].multiply(inverse[c, :d]).tocsr() if self.design.is_sparse else X[part] * inverse[c, :d]
+                product = scaled @ X.T
+                product = product.toarray() if self.design.is_sparse else product
+                if self.design.fit_intercept:
+                    product = product + inverse[c, -1]
+                K[part] += u[part, None] * product * u
+        return K
+
+    def on_parameters(self, positions):
+        """The part (k, k) of the matrix that belongs to some of the parameters."""
+        d, q = self.design.n_features, self.n_outputs
+        intercept = positions >= q * d
+        output = np.where(intercept, positions - q * d, positions // d)
+        features = np.where(intercept, 0, positions % d)
+        k = len(positions)
+        check_memory(16 * k**2, f"The curvature of {k:,} parameters", "Choose fewer parameters.")
+        out = np.diag(to_vector(self.penalty, self.design.fit_intercept)[positions])
+        for part in blocks(self.design.n_rows, block_size(16 * k, share=0.25)):
+            rows = self.design.X[part][:, features]
+            rows = rows.toarray() if self.design.is_sparse else rows.astype(np.float64)
+            rows[:, intercept] = 1.0
+            rows *= self.slopes[part][:, output]
+            out += rows.T @ rows if self.coupled else (rows.T @ rows) * (output[:, None] == output)
+        return out
 
 
 def to_outputs(V, n_outputs, fit_intercept):

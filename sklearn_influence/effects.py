@@ -25,6 +25,8 @@ _ALONE = 1e-12
 HIGH_LEVERAGE = 0.5
 # Groups up to this many unknowns of their own update the factor; larger ones factor the retained rows.
 _WOODBURY = 500
+# Rows that the scale of a typical one is estimated from where each takes an iterative solve.
+_SCALE_ROWS = 64
 # "balanced" weights change the curvature by a share of 1 / class size: not followed where no class is smaller.
 _LARGE_CLASS = 10_000
 
@@ -227,7 +229,7 @@ def row_effects(objective, factor, rows, method):
     for c in np.unique(weighting.codes[rows]):
         columns = np.flatnonzero(weighting.codes[rows] == c)
         retained = objective.with_(sample_weight=weighting.without_typical(c))
-        own_factor = factor.solver.factor(retained.curvature())
+        own_factor = factor.solver.factor(retained.curvature(), preconditioner=factor)
         parts.append((columns, _row_effects(objective, own_factor, rows[columns], method, classes, retained)))
     return ClasswiseEffects(objective, rows, parts)
 
@@ -240,7 +242,8 @@ def _row_effects(objective, factor, rows, method, classes, weighted):
         ratios = objective.weighting.class_ratios(rows)
         pull = ratios[np.arange(len(rows)), objective.weighting.codes[rows]][:, None] * pull
         mix = 1.0 - ratios
-    effects = RowEffects(objective, factor, rows, pull, factor(classes)[0], mix, largest=np.zeros(len(rows)))
+    common = factor(classes)[0] if classes.shape[1] else classes
+    effects = RowEffects(objective, factor, rows, pull, common, mix, largest=np.zeros(len(rows)))
     if method == "newton":
         effects.leverage = objective.leverage(factor, rows)
         _retained_curvature(effects, weighted.sample_weight[rows])
@@ -343,13 +346,13 @@ def _retained_step(objective, factor, rows, direct=False):
         leaving = objective.design.take(rows)
         pull = objective.sample_weight[rows][:, None] * objective.output_gradients(rows)
         gradient = -objective.pullback_sum(pull, leaving)
-        if len(rows) * objective.n_outputs <= min(_WOODBURY, objective.n_params):
+        if not factor.iterative and len(rows) * objective.n_outputs <= min(_WOODBURY, objective.n_params):
             step, leverage = (None, np.inf) if direct else _woodbury_step(objective, factor, rows, leaving, gradient)
             if step is not None:
                 return step, kept, factor, leverage
             # Rows that the model holds to have residuals of rounding alone; those that stay know the gradient better.
             gradient = kept.gradient()
-    refactored = factor.solver.factor(kept.curvature())
+    refactored = factor.solver.factor(kept.curvature(), preconditioner=factor)
     step, _ = newton_step(refactored, gradient)
     if objective.loss.quadratic:
         # Rows that alone carried a direction leave it free; least squares then answers with the smallest norm.
@@ -392,7 +395,11 @@ def row_scale(objective, factor, rows=None):
     rows = np.flatnonzero(objective.sample_weight > 0) if rows is None else rows
     if not len(rows):
         return 0.0
-    if len(rows) <= objective.n_params:  # a solve each, which is less than the leverages of several outputs
+    if factor.iterative:  # a scale needs no more than the preconditioner's idea of H^-1, on some of the rows
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, _SCALE_ROWS).astype(int))]
+        G = objective.sample_gradients(rows)
+        squares = np.einsum("pi,pi->i", G, factor.rough(G))
+    elif len(rows) <= objective.n_params:  # a solve each, which is less than the leverages of several outputs
         G = objective.sample_gradients(rows)
         squares = np.einsum("pi,pi->i", G, factor(G)[0])
     else:

@@ -3,6 +3,7 @@
 import threading
 import warnings
 from dataclasses import dataclass, replace
+from functools import wraps
 
 import numpy as np
 from scipy.linalg import LinAlgWarning
@@ -23,10 +24,12 @@ from ._validation import (
     check_n_jobs,
 )
 from .effects import row_effects, row_scale, smallest_norm
-from .solvers import Direct, get_solver, newton_step
+from .solvers import Auto, ConjugateGradient, cost_in_passes, get_solver, listening, merge, needs_parameters, newton_step
 
 _REFINE_TOL = 1e-10
 _REFINE_STEPS = 100
+# A factor that costs more passes over the rows than this is not made at every step of the refinement.
+_REFINE_PASSES = 60
 # Relative size of a part of the coefficients outside the rows' span that is more than rounding.
 _OFF_SPAN = 1e-8
 
@@ -99,31 +102,46 @@ class FittedModel:
                 self._cache[key] = make()
             return self._cache[key]
 
-    def resolved(self, options):
-        """The options with the representation, "primal" or "dual", that they mean here."""
+    def resolved(self, options, method):
+        """The options with the representation, "primal" or "dual", and the solver that they mean here."""
         chosen = self.family.choose(self.objective, options.representation)
-        if chosen == "dual" and options.solver.damping:
+        of_parameters = needs_parameters(options.solver)
+        if chosen == "dual" and of_parameters:
             if options.representation == "dual":
                 raise ValueError(
-                    f"solver={options.solver!r} and representation='dual' do not go together: damping is relative to "
-                    "the curvature of each parameter, and the dual has no parameters. Use representation='primal'."
+                    f"solver={options.solver!r} and representation='dual' do not go together: {of_parameters}, and "
+                    "the dual has no parameters. Use representation='primal'."
                 )
             chosen = "primal"
-        return replace(options, representation=chosen)
+        solver = options.solver
+        if isinstance(solver, Auto):
+            solver, _ = solver.choose(self.objective, method, chosen)
+        return replace(options, representation=chosen, solver=solver)
+
+    def exact_solver(self, options):
+        """The solver of the true curvature, undamped, that goes with resolved options."""
+        if options.solver.exact:
+            return replace(options.solver, damping=0.0)
+        return Auto().choose(self.objective, "newton", options.representation)[0]
 
     def start(self, representation):
         """The objective at the estimator's own parameters, in the unknowns that influences are computed in."""
         return self._once(("start", representation), lambda: self.family.represent(self.objective, representation))
 
-    def optimum(self, refine, representation):
+    def optimum(self, options):
         """The objective that influences are taken at, and its true factored curvature or None."""
-        return self._once(("optimum", refine, representation), lambda: self._find_optimum(refine, representation))
+        key = ("optimum", options.refine, options.representation)
+        return self._once(key, lambda: self._find_optimum(options))
 
-    def _find_optimum(self, refine, representation):
-        objective = self.start(representation)
+    def _find_optimum(self, options):
+        with listening():  # steps on the way to the optimum are no part of a result
+            return self._look_for_optimum(options)
+
+    def _look_for_optimum(self, options):
+        objective = self.start(options.representation)
         if self.edited:
             return objective, None
-        if not refine:
+        if not options.refine:
             rounding = max(_OFF_SPAN, 100 * np.finfo(self.objective.design.X.dtype).eps)
             if objective.outside > rounding * np.linalg.norm(self.objective.params):
                 raise ValueError(
@@ -131,14 +149,7 @@ class FittedModel:
                     "rows, so they are no minimum on these rows. Use refine=True or representation='primal'."
                 )
             return objective, None
-        rows = np.flatnonzero(objective.sample_weight > 0)
-        sample = rows[np.unique(np.linspace(0, len(rows) - 1, 256).astype(int))]
-        objective, info = newton.minimise(
-            objective,
-            scale=lambda current, factor: row_scale(current, factor, sample),
-            tol=_REFINE_TOL,
-            max_iter=_REFINE_STEPS,
-        )
+        objective, info = self._refined(objective, self.exact_solver(options))
         if not info.converged:
             warnings.warn(
                 f"Refining the fitted parameters did not converge in {info.n_iter} Newton steps (decrement "
@@ -149,23 +160,42 @@ class FittedModel:
             )
         return smallest_norm(objective, info.factor)
 
-    def true_factor(self, refine, representation):
-        """The optimum's curvature, factored without damping or approximation."""
-        objective, factor = self.optimum(refine, representation)
-        if factor is not None:
+    @staticmethod
+    def _refined(objective, solver):
+        """The objective at its minimum, and how the minimisation went."""
+        rows = np.flatnonzero(objective.sample_weight > 0)
+        sample = rows[np.unique(np.linspace(0, len(rows) - 1, 256).astype(int))]
+        limits = dict(
+            scale=lambda current, factor: row_scale(current, factor, sample), tol=_REFINE_TOL, max_iter=_REFINE_STEPS
+        )
+        penalised = bool((objective.penalty[:, : objective.design.n_features] > 0).all())
+        if not objective.loss.quadratic and penalised and cost_in_passes(objective) > _REFINE_PASSES:
+            # A few solves in all: less than the first of several factors would cost.
+            iterative = solver if isinstance(solver, ConjugateGradient) else ConjugateGradient()
+            refined, info = newton.minimise(objective, solver=iterative, **limits)
+            if info.converged or iterative is solver:
+                return refined, info
+        return newton.minimise(objective, solver=solver, **limits)
+
+    def true_factor(self, options):
+        """The optimum's curvature, as the exact solver of the options factors it."""
+        objective, factor = self.optimum(options)
+        solver = self.exact_solver(options)
+        if factor is not None and factor.solver == solver:
             return factor
-        return self._once(("true factor", refine, representation), lambda: Direct().factor(objective.curvature()))
+        key = ("true factor", options.refine, options.representation, solver)
+        return self._once(key, lambda: solver.factor(objective.curvature()))
 
     def solved(self, options):
         """``(objective, factor)``: the optimum, and its curvature as the solver of the options factors it."""
         return self._once(("solved", options), lambda: self._solve(options))
 
     def _solve(self, options):
-        objective, _ = self.optimum(options.refine, options.representation)
-        if options.solver == Direct():
-            factor = self.true_factor(options.refine, options.representation)
+        objective, _ = self.optimum(options)
+        if options.solver == self.exact_solver(options):
+            factor = self.true_factor(options)
         else:
-            factor = options.solver.factor(objective.curvature())
+            factor = options.solver.factor(objective.curvature(options.solver.curvature_kind))
         if factor.nullity:
             warnings.warn(
                 f"The curvature is singular: {factor.nullity} of {objective.n_params} directions are flat, as with "
@@ -175,9 +205,9 @@ class FittedModel:
                 stacklevel=2,
             )
         if self.frozen and not self.edited:
-            self._warn_off_minimum(self.stationarity(options.representation).relative)
+            self._warn_off_minimum(self.stationarity(options).relative)
         elif not self.settled or not (options.refine or self.edited):
-            self._warn_off_minimum(_stationarity(objective, factor).relative)
+            self._warn_off_minimum(_stationarity(objective, self.true_factor(options)).relative)
         return objective, factor
 
     @staticmethod
@@ -197,16 +227,18 @@ class FittedModel:
         rows = np.arange(objective.n_rows)
         return self._once(("effects", options, method), lambda: row_effects(objective, factor, rows, method))
 
-    def stationarity(self, representation):
+    def stationarity(self, options):
         """How far the estimator's own parameters are from a minimum."""
-        return self._once(("stationarity", representation), lambda: self._find_stationarity(representation))
+        key = ("stationarity", options.representation, self.exact_solver(options))
+        return self._once(key, lambda: self._find_stationarity(replace(options, refine=False)))
 
-    def _find_stationarity(self, representation):
-        objective = self.start(representation)
-        if objective.outside:
-            return _stationarity(objective, Direct().factor(objective.curvature()))
-        # Without refining the "optimum" is the estimator's own parameters, and their factor is shared.
-        return _stationarity(objective, self.true_factor(False, representation))
+    def _find_stationarity(self, options):
+        objective = self.start(options.representation)
+        with listening():
+            if objective.outside:
+                return _stationarity(objective, self.exact_solver(options).factor(objective.curvature()))
+            # Without refining the "optimum" is the estimator's own parameters, and their factor is shared.
+            return _stationarity(objective, self.true_factor(options))
 
 
 def _stationarity(objective, factor):
@@ -224,19 +256,33 @@ def _stationarity(objective, factor):
     return Bunch(gradient_norm=float(np.linalg.norm(gradient)), newton_decrement=decrement, relative=float(relative))
 
 
+def tells(method):
+    """A public method after which ``solve_info_`` speaks of the solves it made, and which warns of a poor one."""
+
+    @wraps(method)
+    def told(self, *args, **kwargs):
+        with listening() as infos:
+            result = method(self, *args, **kwargs)
+        if infos:
+            self._tell(merge(infos))
+        return result
+
+    return told
+
+
 class FittedMixin:
     """Fitted attributes and the curvature, for an estimator that calls ``_remember`` when it is fitted."""
 
     def _remember(self, family, objective, *, frozen=False):
         """Take up a new fit: the objective at the estimator's parameters, nothing factored yet."""
         self._fitted = FittedModel(family, objective, frozen=frozen)
-        self._certificate = None
+        self._certificate = self._solve_info = None
         self.n_samples_fit_ = objective.n_rows
         self.sample_indices_ = np.arange(objective.n_rows)
 
     def _options(self):
         """The parameters that results depend on, checked, and with the representation that they mean here."""
-        return self._fitted.resolved(self._check_options())
+        return self._fitted.resolved(self._check_options(), self.method)
 
     def _check_options(self):
         """The parameters that results depend on; ValueError or TypeError for those that cannot be used."""
@@ -247,7 +293,13 @@ class FittedMixin:
         if not isinstance(self.verbose, (bool, np.bool_)):
             check_count("verbose", self.verbose, smallest=0)
         check_device(self.device)
-        return Options(get_solver(self.solver), bool(self.refine), self.representation, self.device)
+        solver = get_solver(self.solver)
+        if self.method == "newton" and not solver.exact:
+            raise ValueError(
+                f"method='newton' and solver={self.solver!r} do not go together: newton needs the true curvature, of "
+                "which that solver has an approximation. Use method='first_order', or solver='direct' or 'cg'."
+            )
+        return Options(solver, bool(self.refine), self.representation, self.device)
 
     @property
     def _objective(self):
@@ -261,7 +313,7 @@ class FittedMixin:
         options = self._options()
         if self._fitted.edited or not options.refine:
             return self._objective.params.copy()
-        optimum, _ = self._fitted.optimum(True, options.representation)
+        optimum, _ = self._fitted.optimum(options)
         return optimum.to_params(optimum.params).copy()
 
     @property
@@ -285,7 +337,36 @@ class FittedMixin:
         ``relative`` is the Newton decrement over the median of ``s_i sqrt(g_i' H^-1 g_i)``, a typical row's influence.
         """
         check_is_fitted(self)
-        return self._fitted.stationarity(self._options().representation)
+        return self._fitted.stationarity(self._options())
+
+    @property
+    def solve_info_(self):
+        """How the solves of the last question went: a :class:`~sklearn_influence.solvers.SolveInfo`, with the solver
+        that ``"auto"`` took, iterations, and the relative residual of every column that was solved for."""
+        check_is_fitted(self)
+        if getattr(self, "_solve_info", None) is None:
+            raise AttributeError(
+                f"{type(self).__name__} has no solve_info_ yet: ask for an influence, leverages or curvature_solve."
+            )
+        return self._solve_info
+
+    def _tell(self, info):
+        """Keep what the solves of a question say, and warn once where they did not converge."""
+        if isinstance(get_solver(self.solver), Auto):
+            representation = self._options().representation
+            _, why = Auto().choose(self._objective, self.method, representation)
+            info = replace(info, reason=f"auto took {type(info.solver).__name__}, since {why}: {info.reason}")
+        self._solve_info = info
+        if info.converged:
+            return
+        poor = int((info.residual > 10 * getattr(info.solver, "tol", 0.0)).sum())
+        warnings.warn(
+            f"The solve did not converge for {poor} of {len(info.residual)} right-hand sides: the worst, column "
+            f"{info.worst}, is left with a relative residual of {info.residual[info.worst]:.2g} after "
+            f"{info.iterations} iterations. {info.reason}.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
 
     @property
     def certificate_(self):
@@ -296,6 +377,7 @@ class FittedMixin:
             )
         return self._certificate
 
+    @tells
     def leverages(self, indices=None):
         """How strongly each row's own weight holds its own output: ``s_i W_i A_i`` with ``A_i = J_i H^-1 J_i'``.
 
@@ -327,7 +409,13 @@ class FittedMixin:
         """
         check_is_fitted(self)
         positions = check_indices(indices, self.sample_indices_, self.n_samples_fit_)
-        objective, factor = self._fitted.solved(self._options())
+        options = self._options()
+        if not options.solver.exact:
+            raise ValueError(
+                f"leverages need the true curvature, of which solver={self.solver!r} has an approximation; use "
+                "solver='direct' or 'cg'."
+            )
+        objective, factor = self._fitted.solved(options)
         k, q = len(positions), self._objective.n_outputs
         if q > 1:
             check_memory(8 * k * q * q, f"Leverages of {k:,} rows with {q} outputs", "Ask for fewer indices.")
@@ -339,6 +427,7 @@ class FittedMixin:
         h = s[:, None] * W * A
         return h[:, 0] if h.shape[1] == 1 else h[:, :, None] * np.eye(h.shape[1])
 
+    @tells
     def curvature_solve(self, B):
         """``H^-1 B`` with the curvature of the objective at ``params_``.
 

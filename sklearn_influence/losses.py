@@ -65,6 +65,10 @@ class Loss:
         """Second derivative by the outputs, (m, q), or (m, q, q) where the outputs mix."""
         raise NotImplementedError(f"{type(self).__name__} does not define curvature(y, f).")
 
+    def curvature_factors(self, y, f):
+        """a and b (m, q) with ``curvature = diag(a) - b b'``, of a loss whose outputs mix."""
+        raise NotImplementedError(f"{type(self).__name__} does not define curvature_factors(y, f).")
+
     def change(self, y, f, df, out=None):
         """``value(y, f + df) - value(y, f)`` for each shift, (m, k), into ``out`` where given."""
         out = np.empty(df.shape[::2]) if out is None else out
@@ -212,6 +216,11 @@ class Softmax(Loss):
         p[rows, y] = 0.0
         p[rows, y] = -p.sum(axis=1)  # p_y - 1 without its cancellation
         return p
+
+    def curvature_factors(self, y, f):
+        """(m, K), twice: a and b with ``curvature = diag(a) - b b'``, in K numbers a row instead of K**2."""
+        p = softmax(f, axis=1)
+        return p, p
 
     def curvature(self, y, f):
         p = softmax(f, axis=1)

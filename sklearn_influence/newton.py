@@ -10,6 +10,8 @@ from .solvers import Direct, error_norms, newton_step
 _CONTRACTION = 20.0
 # Below this decrement the curvature of one step earlier is the curvature here, to a relative 1e-7 or better.
 _SAME_CURVATURE = 1e-7
+# What an iterative solve of one step among several is worth: each step then leaves that share of the decrement.
+_STEP_TOL = 1e-3
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,13 @@ def minimise(objective, *, solver=None, factor=None, scale=None, tol=1e-10, max_
     solver = Direct() if solver is None else solver
     start, fresh, previous, decrement = objective.params, False, np.inf, np.inf
     converged, n_iter, made_at = False, 0, np.inf
+    last, precision = factor, None if objective.loss.quadratic else _STEP_TOL
     while n_iter < max_iter and not converged:
         gradient = objective.gradient()
         if factor is None:
-            factor, fresh = solver.factor(objective.curvature()), True
-        step, decrement = newton_step(factor, gradient)
+            factor, fresh = solver.factor(objective.curvature(), preconditioner=last), True
+            last = factor
+        step, decrement = newton_step(factor, gradient, precision)
         made_at = decrement if fresh else made_at
         if not fresh and decrement * _CONTRACTION > previous:
             factor = None
@@ -75,12 +79,12 @@ def minimise(objective, *, solver=None, factor=None, scale=None, tol=1e-10, max_
             break
         converged = done or stalled
         previous, fresh = decrement, fresh and objective.loss.quadratic
-        if length < 1.0:  # far away, where the curvature changes from step to step
+        if length < 1.0 or (factor.iterative and not fresh):  # far away, or where a new curvature costs nothing
             factor = None
     converged = converged or (fresh and objective.loss.quadratic and n_iter > 0)
     # Chord steps leave the factor behind: what counts is how far off the point was that it was made at.
     if not (made_at <= _SAME_CURVATURE or (objective.loss.quadratic and np.isfinite(made_at))):
-        factor = None
+        factor = solver.factor(objective.curvature(), preconditioner=last) if last is not None and last.iterative else None
     return objective, NewtonInfo(converged, n_iter, float(decrement), factor)
 
 

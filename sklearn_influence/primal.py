@@ -10,10 +10,12 @@ import numpy as np
 
 from ._design import Design
 from ._parallel import block_size, blocks
-from .curvature import Hessian, to_outputs, to_vector
+from .curvature import EmpiricalFisher, Hessian, MixedWeights, to_outputs, to_vector
 
 # Computed on first use and never pickled or taken over to other parameters.
-_CACHED = ("_outputs", "_gradient_by_output", "_curvature_by_output")
+_CACHED = ("_outputs", "_gradient_by_output", "_curvature_by_output", "_curvature_factors")
+# Products with so many times fewer vectors than columns are made before the rows are scaled.
+_FEW = 4
 # Rows of a block whose whitened copy stays in cache.
 _LEVERAGE_ROWS = 1024
 
@@ -121,8 +123,13 @@ class PrimalObjective:
 
     @cached_property
     def _curvature_by_output(self):
-        """W (n, q), or (n, q, q) where outputs mix, without the weight."""
+        """W (n, q) of outputs that do not mix, without the weight."""
         return self.loss.curvature(self.y, self._outputs)
+
+    @cached_property
+    def _curvature_factors(self):
+        """a and b (n, q) with ``W = diag(a) - b b'``, of outputs that mix, without the weight."""
+        return self.loss.curvature_factors(self.y, self._outputs)
 
     def output_gradients(self, rows=None):
         """u of the rows, (k, q)."""
@@ -130,7 +137,10 @@ class PrimalObjective:
 
     def output_curvatures(self, rows=None):
         """W of the rows, (k, q) or (k, q, q)."""
-        return self._curvature_by_output if rows is None else self._curvature_by_output[rows]
+        if self.loss.separable:
+            return self._curvature_by_output if rows is None else self._curvature_by_output[rows]
+        y, f = (self.y, self._outputs) if rows is None else (self.y[rows], self._outputs[rows])
+        return self.loss.curvature(y, f)
 
     def value(self):
         penalty = to_vector(self.penalty, self.fit_intercept)
@@ -147,8 +157,11 @@ class PrimalObjective:
         curvature; the factor is a few units of float64 instead of the worst case over n summands, which pairwise
         summation does not reach.
         """
-        W = self._curvature_by_output
-        W = np.abs(W).sum(axis=2) if W.ndim == 3 else W
+        if self.loss.separable:
+            W = np.abs(self._curvature_by_output)
+        else:
+            a, b = self._curvature_factors
+            W = np.abs(a - b**2) + b * (b.sum(axis=1, keepdims=True) - b)
         theta = self._theta(self.params[:, None])
         d = self.design.n_features
         reach = self.design.norms()[:, None] * np.linalg.norm(theta[:d], axis=0) + np.abs(theta[d:]).sum(axis=0)
@@ -171,14 +184,34 @@ class PrimalObjective:
         summed = self.design.tdot(by_class.reshape(self.n_rows, -1)).reshape(self.design.width, q, -1)
         return to_vector(summed.transpose(1, 0, 2), self.fit_intercept)
 
-    def curvature(self):
-        s = self.sample_weight
+    def curvature(self, kind="hessian"):
+        if kind == "outer_product":
+            return self._outer_product()
+        s = self.sample_weight[:, None]
         if self.loss.quadratic:
-            weights = s[:, None]
+            weights = s
+        elif self.loss.separable:
+            weights = s * self._curvature_by_output
         else:
-            W = self._curvature_by_output
-            weights = s.reshape(-1, *[1] * (W.ndim - 1)) * W
+            a, b = self._curvature_factors
+            weights = MixedWeights(s * a, np.sqrt(s) * b)
         return Hessian(self.design, weights, self.penalty, shift_invariant=self.loss.shift_invariant)
+
+    def _outer_product(self):
+        """Outer products of the rows' gradients, which have the Hessian's units: those of squared losses are divided
+        by the variance of the residuals, where a log loss is a log likelihood already."""
+        s, u = self.sample_weight[:, None], self._gradient_by_output
+        if self.loss.quadratic:
+            variance = (s * u**2).sum(axis=0) / max(s.sum(), np.finfo(float).tiny)
+            u = u / np.sqrt(np.where(variance > 0, variance, 1.0))
+        return EmpiricalFisher(
+            self.design,
+            np.sqrt(s) * u,
+            self.penalty,
+            coupled=not self.loss.separable,
+            truth=self.curvature(),
+            shift_invariant=self.loss.shift_invariant,
+        )
 
     def outputs_change(self, delta, X=None):
         X = self.design if X is None else X
@@ -199,8 +232,8 @@ class PrimalObjective:
 
     def pullback(self, U, X=None, onto=None, out=None):
         X = self.design if X is None else X
-        if onto is not None and X.is_sparse:
-            # A sparse block times a dense matrix, instead of filling the block.
+        if onto is not None and (X.is_sparse or _FEW * onto.shape[1] <= X.width):
+            # Scale the products, not the rows: sparse ones would be filled, and few products are fewer numbers.
             theta = to_outputs(onto, self.n_outputs, self.fit_intercept)
             result = sum(U[:, c, None] * X.dot(theta[c]) for c in range(self.n_outputs)).T
         else:
@@ -229,9 +262,12 @@ class PrimalObjective:
             J = self.pullback(np.tile(np.eye(q), (design.n_rows, 1)), each)
             shape = (self.n_params, design.n_rows, q)
             return np.einsum("pia,pib->iab", J.reshape(shape), factor(J)[0].reshape(shape))
+        if not coupled and factor.iterative and design.n_rows <= width:  # a solve a row serves all outputs
+            J = self.pullback(np.ones((design.n_rows, q)), design)
+            return sum_by_output(J * factor(J)[0], q, self.fit_intercept)
         out = np.empty((design.n_rows, q, q) if coupled else (design.n_rows, q))
         if coupled:
-            inverse = factor.blocks[0].inverse().reshape(q, width, q, width)
+            inverse = factor.inverse(0).reshape(q, width, q, width)
         size = block_size(24 * width * 2, largest=_LEVERAGE_ROWS)
         buffer = np.empty((min(size, design.n_rows), width))
         for part in blocks(design.n_rows, size):
@@ -241,7 +277,12 @@ class PrimalObjective:
                     for b in range(a, q):
                         out[part, a, b] = out[part, b, a] = np.einsum("ij,ij->i", Z @ inverse[a, :, b], Z)
                 continue
-            squares = [np.einsum("ji,ji->i", half, half) for half in (block.half(Z.T) for block in factor.blocks)]
+            squares = [factor.squares(b, Z) for b in range(max(factor.block_of) + 1)]
             for o, b in enumerate(factor.block_of):
                 out[part, o] = squares[b]
         return out
+
+
+def sum_by_output(V, n_outputs, fit_intercept):
+    """(p, k) summed over the parameters of each output: (k, q)."""
+    return to_outputs(V, n_outputs, fit_intercept).sum(axis=1).T

@@ -12,7 +12,7 @@ from . import certificates, newton
 from ._validation import check_count, check_flag, check_indices, check_leaves_a_model, check_tolerance
 from .effects import retained_step, smallest_norm
 from .fitted import FittedMixin, FittedModel
-from .solvers import Direct, newton_step
+from .solvers import newton_step
 
 
 class UnlearningMixin(FittedMixin):
@@ -101,12 +101,13 @@ class UnlearningMixin(FittedMixin):
             estimator, final, start = self._transform_again(source, kept)
             written = _Written(family, final)
             start = family.represent(start, family.choose(start, self.representation))
+            limits["solver"] = self._fitted.exact_solver(options)
             objective, factor, certificate = refit(start, len(positions), as_written=written, **limits)
         else:
             final = copy.copy(self._final_step)
             estimator, written = self._with_final(final), _Written(family, final)
-            optimum, _ = self._fitted.optimum(options.refine, options.representation)
-            known = self._fitted.true_factor(options.refine, options.representation)
+            optimum, _ = self._fitted.optimum(options)
+            known = self._fitted.true_factor(options)
             objective, factor, certificate = remove(optimum, known, positions, as_written=written, **limits)
         params = written.params(objective)
         family.write(final, params, kept)
@@ -120,6 +121,7 @@ class UnlearningMixin(FittedMixin):
                 stacklevel=2,
             )
         self.estimator_, self._fitted, self._certificate, self._source = estimator, edited, certificate, source
+        self._solve_info = None
         self.sample_indices_ = self.sample_indices_[kept]
         return self
 
@@ -184,27 +186,28 @@ def remove(objective, factor, positions, *, tol, max_iter, as_written):
     reduced, stepped = reduced.with_(params=start), reduced.with_(params=ahead)
     # A step that far overshoots would leave Newton where a saturated loss has no curvature to come back by.
     taken = reduced.loss.quadratic or stepped.value() <= reduced.value()
-    result = _finish(stepped if taken else reduced, start, int(taken), tol, max_iter)
-    return _certified(*result, started, len(positions), tol, max_iter, as_written)
+    solver = factor.solver
+    result = _finish(stepped if taken else reduced, start, int(taken), tol, max_iter, solver)
+    return _certified(*result, started, len(positions), tol, max_iter, as_written, solver)
 
 
-def refit(objective, n_removed, *, tol, max_iter, as_written):
+def refit(objective, n_removed, *, tol, max_iter, as_written, solver):
     """Minimise an objective that holds the retained rows already, and certify the result; as :func:`remove`."""
     started = time.perf_counter()
-    objective, factor, *done = _finish(objective, objective.params, 0, tol, max_iter)
+    objective, factor, *done = _finish(objective, objective.params, 0, tol, max_iter, solver)
     objective, factor = smallest_norm(objective, factor)
-    return _certified(objective, factor, *done, started, n_removed, tol, max_iter, as_written)
+    return _certified(objective, factor, *done, started, n_removed, tol, max_iter, as_written, solver)
 
 
-def _certified(reduced, factor, converged, n_iter, started, n_removed, tol, max_iter, as_written):
+def _certified(reduced, factor, converged, n_iter, started, n_removed, tol, max_iter, as_written, solver):
     """A minimised objective as the estimator can hold it, its factor, and the certificate for it."""
     reduced, lost = as_written(reduced)
-    factor = Direct().factor(reduced.curvature()) if factor is None else factor
+    factor = solver.factor(reduced.curvature()) if factor is None else factor
     bound = certificates.distance_bound(reduced, factor)
     while not bound.valid and n_iter < max_iter:
-        moved, info = newton.minimise(reduced, factor=factor, tol=tol, max_iter=1)
+        moved, info = newton.minimise(reduced, solver=solver, factor=factor, tol=tol, max_iter=1)
         moved, moved_lost = as_written(moved)
-        next_factor = Direct().factor(moved.curvature())
+        next_factor = solver.factor(moved.curvature(), preconditioner=factor)
         certificate = certificates.distance_bound(moved, next_factor)
         n_iter += info.n_iter
         if not certificate.valid and not certificate.newton_decrement < 0.5 * bound.newton_decrement:
@@ -221,15 +224,16 @@ def _certified(reduced, factor, converged, n_iter, started, n_removed, tol, max_
     return reduced, factor, bound
 
 
-def _finish(objective, start, n_iter, tol, max_iter):
+def _finish(objective, start, n_iter, tol, max_iter, solver):
     """Newton after ``n_iter`` steps: the objective, its factor or None, whether it converged, and steps in all."""
     if n_iter == max_iter:
-        factor = Direct().factor(objective.curvature())
+        factor = solver.factor(objective.curvature())
         _, decrement = newton_step(factor, objective.gradient())
         way = newton.distance(objective, start)
         return objective, factor, decrement <= tol * way or way == 0.0 or objective.loss.quadratic, n_iter
     objective, info = newton.minimise(
         objective,
+        solver=solver,
         scale=lambda current, factor: newton.distance(current, start),
         tol=tol,
         max_iter=max_iter - n_iter,

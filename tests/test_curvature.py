@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 
 from sklearn_influence._design import Design
-from sklearn_influence.curvature import Hessian, to_vector
+from sklearn_influence.curvature import Hessian, MixedWeights, to_vector
 from sklearn_influence.losses import Softmax
 
 N, D, Q = 40, 4, 3
@@ -33,7 +33,9 @@ def make(kind, fit_intercept=True, sparse_rows=False, offset=3.0):
     if fit_intercept:
         penalty[:, -1] = 0.0
     if kind == "softmax":
-        weights = rng.random(N)[:, None, None] * Softmax().curvature(None, rng.standard_normal((N, q)))
+        s, f = rng.random((N, 1)), rng.standard_normal((N, q))
+        weights = MixedWeights(*(factor * part for factor, part in zip((s, s**0.5), Softmax().curvature_factors(None, f))))
+        full = s[:, :, None] * Softmax().curvature(None, f)
     elif kind == "outputs":
         weights = rng.random((N, q))
     else:
@@ -44,7 +46,7 @@ def make(kind, fit_intercept=True, sparse_rows=False, offset=3.0):
         penalty,
         shift_invariant=kind == "softmax",
     )
-    return H, dense_hessian(X, weights, penalty, fit_intercept)
+    return H, dense_hessian(X, full if kind == "softmax" else weights, penalty, fit_intercept)
 
 
 CASES = [(kind, *flags) for kind in ("one", "targets", "outputs", "softmax") for flags in ((1, 0), (0, 0), (1, 1))]

@@ -1,48 +1,19 @@
-"""Ways to apply the inverse of a curvature.
-
-A solver is frozen options. ``factor(curvature)`` returns a callable ``solve(B) -> (X, SolveInfo)``; it meets a
-curvature only through ``matmat``, ``diagonal``, ``damped`` and ``dense`` with its coordinates.
-"""
+"""Factor the curvature once: Cholesky, or the eigendecomposition where it is singular."""
 
 from dataclasses import dataclass
 from functools import cached_property, partial
-from numbers import Real
 
 import numpy as np
 
-from . import _backend
-
-__all__ = ["Direct", "SolveInfo", "get_solver"]
+from .. import _backend
+from .._parallel import block_size
+from .info import SolveInfo, report
+from .steps import damped_option
 
 # Below this reciprocal condition a block of one output is decomposed; eigenvalues below _SMALL of the largest then come
 # from the rows.
 _CAREFUL = 1e-6
 _SMALL = 1e-5
-
-
-@dataclass(frozen=True)
-class SolveInfo:
-    """How a solve went.
-
-    Attributes
-    ----------
-    converged : bool
-    iterations : int
-        1 for a direct solve.
-    reason : str
-        In words, for a person.
-    rcond : float
-        Estimated reciprocal condition of the curvature, each parameter scaled to unit diagonal.
-    nullity : int
-        Directions without curvature, along which the solution of smallest norm was taken. A softmax model's common
-        shift of the intercepts, known beforehand, is not counted.
-    """
-
-    converged: bool
-    iterations: int
-    reason: str
-    rcond: float
-    nullity: int
 
 
 @dataclass(frozen=True)
@@ -58,7 +29,8 @@ class Direct:
     Notes
     -----
     Cost for b unknowns (all parameters of a softmax model; one target's of a linear one): b**2 memory, b**3 / 3
-    operations by Cholesky, about 9 b**3 by ``eigh``; then 2 b**2 a right-hand side.
+    operations by Cholesky, about 9 b**3 by ``eigh``; then 2 b**2 a right-hand side, and as much for its residual. The
+    condition is estimated from the factor (``pocon``).
 
     Examples
     --------
@@ -75,11 +47,11 @@ class Direct:
 
     damping: float = 0.0
 
+    exact = True
+    curvature_kind = "hessian"
+
     def __post_init__(self):
-        if isinstance(self.damping, bool) or not isinstance(self.damping, Real):
-            raise TypeError(f"damping must be a number >= 0, got {self.damping!r}.")
-        if not 0 <= self.damping < np.inf:
-            raise ValueError(f"damping must be a finite number >= 0, got {self.damping!r}.")
+        damped_option(self.damping)
 
     def factor(self, curvature, preconditioner=None):
         """Factor ``curvature``; a direct solve has no use for a preconditioner."""
@@ -88,6 +60,8 @@ class Direct:
 
 class DirectFactor:
     """A factored curvature: ``factor(B)`` is ``(H^-1 B, SolveInfo)``."""
+
+    iterative = False
 
     def __init__(self, curvature, solver):
         self.curvature = curvature
@@ -110,30 +84,49 @@ class DirectFactor:
         self.nullity = sum(self.blocks[b].nullity for b in self.block_of)
         self.rcond = min(block.rcond for block in self.blocks)
         if self.nullity:
-            reason = (
+            self.reason = (
                 f"singular: {self.nullity} of {curvature.shape[0]} directions are flat; "
                 "solved by eigendecomposition, smallest norm along them"
             )
         elif any(block.L is None for block in self.blocks):
-            reason = "solved by eigendecomposition, since it is close to singular"
+            self.reason = "solved by eigendecomposition, since it is close to singular"
         else:
-            reason = "solved by Cholesky factorisation"
-        self.info = SolveInfo(True, 1, reason, self.rcond, self.nullity)
+            self.reason = "solved by Cholesky factorisation"
 
     def __call__(self, B):
         Z = self.curvature.encode(B)
+        left, size = np.zeros(B.shape[1]), np.zeros(B.shape[1])
+        for o, b in enumerate(self.block_of):
+            Z[o], *squares = self.blocks[b].solve_checked(Z[o])
+            left, size = left + squares[0], size + squares[1]
+        residual = np.sqrt(np.divide(left, size, out=np.zeros_like(left), where=size > 0))
+        info = SolveInfo(self.solver, True, 1, residual, self.reason, self.rcond, self.nullity)
+        return self.curvature.decode(Z), report(info)
+
+    def rough(self, B):
+        """``H^-1 B`` at the price of a preconditioner: here the solution itself, its residual not looked at."""
+        Z = self.curvature.encode(B)
         for o, b in enumerate(self.block_of):
             Z[o] = self.blocks[b].solve(Z[o])
-        return self.curvature.decode(Z), self.info
+        return self.curvature.decode(Z)
 
     @property
     def operations(self):
         """Floating-point operations of one right-hand side."""
         return 2 * sum(self.blocks[b].size ** 2 for b in self.block_of)
 
-    def inverses(self):
-        """The different dense blocks of H^-1, in the user's coordinates."""
-        return [self.curvature.decode_inverse(block.inverse()) for block in self.blocks]
+    @property
+    def largest_block(self):
+        return max(block.size for block in self.blocks)
+
+    def inverse(self, b):
+        """Block b of H^-1, in the coordinates of ``curvature.dense``."""
+        return self.blocks[b].inverse()
+
+    def squares(self, b, Z):
+        """``z' H^-1 z`` for each row z of Z (k, width) in those coordinates: (k,)."""
+        half = self.blocks[b].half(Z.T)
+        return np.einsum("ji,ji->i", half, half)
 
     def minimum_norm(self, params):
         """``params`` (p,) without their part along flat directions."""
@@ -146,7 +139,7 @@ class DirectFactor:
 
 
 class _BlockFactor:
-    """Inverse of one symmetric block, scaled to unit diagonal before anything else.
+    """Inverse of one symmetric block, scaled to unit diagonal before anything else; the block is lost.
 
     ``form(V)`` gives V' A V from the rows, and its rounding. Forming A squared the rows' condition, so that its
     smallest eigenvalues are rounding long before the directions are flat; along them the form decides. Without it
@@ -158,18 +151,22 @@ class _BlockFactor:
         self._rank_bound = self.size if rank_bound is None else rank_bound
         diagonal = np.diagonal(A)
         self.scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-        S = A * self.scale[:, None]
-        S *= self.scale
+        A *= self.scale[:, None]
+        A *= self.scale
+        self._diagonal, norm = np.diagonal(A).copy(), _backend.one_norm(A)
         floor = max(1e-13, 4 * np.finfo(float).eps * self.size)
-        self.L = _backend.cholesky(S)
-        self.rcond = 0.0 if self.L is None else _backend.reciprocal_condition(self.L, _backend.one_norm(S))
+        # One array holds both: the factor below, the scaled block above the diagonal.
+        self.L, definite = _backend.cholesky(A)
+        self.rcond = _backend.reciprocal_condition(self.L, norm) if definite else 0.0
         self.nullity, self._flat = 0, None
         if self.rcond < (floor if form is None else _CAREFUL):
-            self.L = None
+            S, self.L = self.L, None
+            np.fill_diagonal(S, self._diagonal)
             self._decompose(S, floor, normed, form)
 
     def _decompose(self, S, floor, normed, form):
-        values, vectors = _backend.eigh(S)
+        self._upper = S.copy(order="F")
+        values, vectors = _backend.eigh_of_upper(S)
         kept = values > floor * max(values[-1], 0.0)
         small = values < _SMALL * max(values[-1], 0.0)
         if form is not None and small.any():
@@ -186,7 +183,8 @@ class _BlockFactor:
         root = self.scale[:, None] * vectors[:, kept] / np.sqrt(values[kept])
         self.rcond = float(values[kept].min() / values.max()) if kept.any() else 0.0
         if self.nullity:
-            flat = self.scale[:, None] * vectors[:, ~kept]  # spans the null space of the unscaled block
+            self._null = vectors[:, ~kept]
+            flat = self.scale[:, None] * self._null  # spans the null space of the unscaled block
             flat /= np.linalg.norm(flat, axis=0)
             self._flat = (flat, np.linalg.pinv(flat * normed[:, None]))
         self._root = self.project(root)
@@ -203,6 +201,15 @@ class _BlockFactor:
             return self._root @ (self._root.T @ B)
         return self.scale[:, None] * _backend.cholesky_solve(self.L, self.scale[:, None] * B)
 
+    def solve_checked(self, B):
+        """The solution, and the squares (k,) of its residual and of B in units of the diagonal."""
+        X, scaled = self.solve(B), self.scale[:, None] * B
+        S = self._upper if self.L is None else self.L
+        left = _backend.symmetric_product(S, self._diagonal, X / self.scale[:, None]) - scaled
+        if self._flat is not None:
+            left -= self._null @ (self._null.T @ left)
+        return X, np.einsum("jk,jk->k", left, left), np.einsum("jk,jk->k", scaled, scaled)
+
     @cached_property
     def _inverse_root(self):
         return _backend.triangular_inverse(self.L) * self.scale
@@ -211,61 +218,16 @@ class _BlockFactor:
         """R' B with ``H^-1 = R R'``: squared column norms are leverages, at half the cost of a solve."""
         if self.L is None:
             return self._root.T @ B
+        if block_size(8 * self.size, share=0.25, largest=self.size) < self.size:
+            # Twice the time of a product with the inverse, which would be another array of this size.
+            return _backend.triangular_solve(self.L, self.scale[:, None] * B)
         return _backend.triangular_product(self._inverse_root, B)
 
     def inverse(self):
         """The dense (b, b) inverse, for quadratic forms on whole row blocks."""
         if self.L is None:
             return self._root @ self._root.T
-        return self.solve(np.eye(self.size))
-
-
-def newton_step(factor, gradient):
-    """The step ``-H^-1 g`` (p,) and the Newton decrement ``sqrt(g' H^-1 g)``."""
-    step = -factor(gradient[:, None])[0][:, 0]
-    return step, float(np.sqrt(max(-(gradient @ step), 0.0)))
-
-
-def error_norms(factor, error):
-    """How large ``H^-1 e`` can be for errors of a known size (p,) and unknown signs: in the norm of H, and Euclidean.
-
-    The larger of eight random patterns of signs, doubled. Rounding errors have such signs; the worst pattern of all
-    would take the absolute inverse, and is met by no computation.
-    """
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(len(error), 8))
-    E = error[:, None] * signs
-    solved = factor(E)[0]
-    in_curvature = np.sqrt(max((E * solved).sum(axis=0).max(), 0.0))
-    return 2.0 * float(in_curvature), 2.0 * float(np.linalg.norm(solved, axis=0).max())
-
-
-def get_solver(solver):
-    """The solver object that a name or object means.
-
-    Parameters
-    ----------
-    solver : {"auto", "direct"} or a solver object
-        "auto" is :class:`Direct` without damping.
-
-    Raises
-    ------
-    ValueError
-        For an unknown name; the text lists the ones there are.
-    TypeError
-        For anything that is neither a name nor a solver object.
-
-    Examples
-    --------
-    >>> from sklearn_influence.solvers import get_solver
-    >>> get_solver("auto")
-    Direct(damping=0.0)
-    """
-    if isinstance(solver, str):
-        if solver in ("auto", "direct"):
-            return Direct()
-        raise ValueError(
-            f"solver must be 'auto', 'direct' or an object such as solvers.Direct(damping=...), got {solver!r}."
-        )
-    if not isinstance(solver, Direct):
-        raise TypeError(f"solver must be 'auto', 'direct' or solvers.Direct(damping=...), got {solver!r}.")
-    return solver
+        inverse = _backend.cholesky_inverse(self.L)
+        inverse *= self.scale[:, None]
+        inverse *= self.scale
+        return inverse

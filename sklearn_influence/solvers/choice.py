@@ -1,0 +1,123 @@
+"""Which solver a name means, and which one "auto" takes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._backend import physical_memory
+from .approximate import Diagonal, OuterProduct
+from .conjugate_gradient import ConjugateGradient
+from .direct import Direct
+
+# Direct solves win from about so many right-hand sides on.
+_MANY = 100
+# Share of the machine's memory that a factored curvature may take.
+_MEMORY = 0.4
+
+
+@dataclass(frozen=True)
+class Auto:
+    """:class:`Direct` where the factored curvature fits in memory and is worth its price, else
+    :class:`ConjugateGradient`.
+
+    ``method="newton"`` needs the leverages of all rows it is asked about, and takes "direct" wherever that fits in
+    memory; ``method="first_order"`` takes "cg" where a factorisation would cost more than 100 right-hand sides of
+    conjugate gradients.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import Ridge
+    >>> from sklearn_influence import InfluenceEstimator
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = InfluenceEstimator(Ridge(alpha=0.1)).fit(X, y)
+    >>> leverages = model.leverages()
+    >>> model.solve_info_.solver
+    Direct(damping=0.0)
+    """
+
+    exact = True
+    damping = 0.0
+
+    def choose(self, objective, method, representation="primal"):
+        """The solver for an objective in a representation, and why, in words."""
+        size, passes = direct_size(objective, representation), cost_in_passes(objective, representation)
+        n_bytes, memory = 16 * size**2, physical_memory() or np.inf
+        if n_bytes > _MEMORY * memory:
+            return ConjugateGradient(), f"factoring {size:,} unknowns together would take {n_bytes / 2**30:.1f} GiB"
+        if method == "first_order" and passes > 20 * _MANY:
+            return ConjugateGradient(), f"factoring {size:,} unknowns would cost {passes:,.0f} passes over the rows"
+        return Direct(), f"{size:,} unknowns are factored together"
+
+
+def _shape(objective, representation):
+    """Rows, columns and non-zero entries of the objective's rows in a representation."""
+    design = objective.design
+    if representation == "dual" and design.n_rows < design.n_features:
+        return design.n_rows, design.n_rows, design.n_rows**2
+    return design.n_rows, design.n_features, design.n_entries
+
+
+def direct_size(objective, representation="primal"):
+    """How many unknowns of an objective a direct solve factors together."""
+    width = _shape(objective, representation)[1] + objective.fit_intercept
+    return width if objective.loss.separable else width * objective.n_outputs
+
+
+def cost_in_passes(objective, representation="primal"):
+    """What a direct factor costs, in passes ``X' W X V`` over the rows."""
+    n, d, entries = _shape(objective, representation)
+    q = objective.n_outputs
+    pairs = q if objective.loss.separable else q * (q - 1) / 2
+    # Passes over few columns run at about a quarter of the rate of the large products.
+    return (pairs * entries * d + direct_size(objective, representation) ** 3 / 3) / (4 * 4 * max(entries, 1) * q)
+
+
+SOLVERS = {
+    "auto": Auto,
+    "direct": Direct,
+    "cg": ConjugateGradient,
+    "outer_product": OuterProduct,
+    "diagonal": Diagonal,
+}
+
+
+def get_solver(solver):
+    """The solver object that a name or object means.
+
+    Parameters
+    ----------
+    solver : {"auto", "direct", "cg", "outer_product", "diagonal"} or a solver object
+
+    Raises
+    ------
+    ValueError
+        For an unknown name; the text lists the ones there are.
+    TypeError
+        For anything that is neither a name nor a solver object.
+
+    Examples
+    --------
+    >>> from sklearn_influence.solvers import get_solver
+    >>> get_solver("direct")
+    Direct(damping=0.0)
+    """
+    names = ", ".join(map(repr, SOLVERS))
+    if isinstance(solver, str):
+        if solver in SOLVERS:
+            return SOLVERS[solver]()
+        raise ValueError(f"solver must be one of {names}, or an object such as solvers.Direct(damping=...), got {solver!r}.")
+    if not isinstance(solver, tuple(SOLVERS.values())):
+        raise TypeError(f"solver must be one of {names}, or an object such as solvers.Direct(damping=...), got {solver!r}.")
+    return solver
+
+
+def needs_parameters(solver):
+    """Why a solver's result depends on the coordinates of its unknowns, in words; None where it does not."""
+    if solver.damping:
+        return "damping is relative to the curvature of each parameter"
+    if isinstance(solver, Diagonal):
+        return "a diagonal is one of the parameters"
+    if getattr(solver, "parameters", None) is not None:
+        return "parameters names some of params_"
+    return None

@@ -1,0 +1,209 @@
+"""Preconditioned conjugate gradients for many right-hand sides at once."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._parallel import block_size, blocks
+from .info import SolveInfo, report
+from .preconditioners import PRECONDITIONERS, Exact, make_preconditioner
+from .steps import InverseBySolves, damped_option, number_option
+
+# Below this share of the terms that it is summed from, a quadratic form is rounding.
+_FLAT = 1e-14
+# Solves of the remaining residual, where rounding has let the recursion's own run away from it.
+_CORRECTIONS = 3
+# A preconditioner taken over from a nearby curvature is made anew once a solve with it takes more iterations.
+_WORN = 40
+
+
+@dataclass(frozen=True)
+class ConjugateGradient:
+    """Conjugate gradients: the curvature is never formed, only multiplied with.
+
+    Parameters
+    ----------
+    tol : float, default=1e-10
+        A column has converged when its residual is at most ``tol`` times its right-hand side, in the norm of the
+        preconditioner; with a good one that is the relative error of the solution in the norm of the curvature.
+    max_iter : int, default=1000
+        Iterations at most; columns that are not done then are warned about.
+    preconditioner : {"principal", "diagonal", None}, default="principal"
+        "principal": the exact curvature on the leading principal directions of the features (of all outputs jointly)
+        and the intercepts, its diagonal elsewhere. Where those are all the directions there are, it is the factored
+        curvature itself, and flat directions are handled as by :class:`Direct`. "diagonal": the curvature's diagonal,
+        about the mean of the features. None: none.
+    n_directions : int, default=64
+        How many principal directions; fewer where there are so many outputs that together they are over 1,024.
+    damping : float, default=0.0
+        Added to the curvature, relative to its own diagonal, parameter by parameter. Any damping biases the result.
+
+    Notes
+    -----
+    All columns advance together, so that the products with the rows are matrix products; converged columns drop out.
+    Cost: set-up of "principal", a few passes over the rows; then one pass ``X' W X V`` an iteration, and one more to
+    state the true residual. Memory: about 8 vectors and the outputs of all rows for each column, in blocks within
+    ``working_memory``; never p**2. Leverages, which ``method="newton"`` needs of every row it is asked about, take a
+    solve for each of a row's outputs: from some hundreds of rows on :class:`Direct` is faster where it fits.
+
+    Source: Hestenes and Stiefel (1952); Martens (2010) for curvatures of machine learning.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn_influence import InfluenceEstimator
+    >>> from sklearn_influence.solvers import ConjugateGradient
+    >>> X, y = load_digits(return_X_y=True)
+    >>> solver = ConjugateGradient(tol=1e-8, preconditioner="diagonal")
+    >>> model = InfluenceEstimator(LogisticRegression(C=0.01), solver=solver, method="first_order").fit(X, y)
+    >>> effect = model.influence_on_loss(X[:1], y[:1])
+    >>> model.solve_info_.converged, bool(model.solve_info_.residual.max() < 1e-7)
+    (True, True)
+    """
+
+    tol: float = 1e-10
+    max_iter: int = 1000
+    preconditioner: str | None = "principal"
+    n_directions: int = 64
+    damping: float = 0.0
+
+    exact = True
+    curvature_kind = "hessian"
+
+    def __post_init__(self):
+        number_option("tol", self.tol, lowest=0.0, above=True)
+        number_option("max_iter", self.max_iter, lowest=1, whole=True)
+        number_option("n_directions", self.n_directions, lowest=1, whole=True)
+        damped_option(self.damping)
+        if self.preconditioner not in PRECONDITIONERS:
+            raise ValueError(
+                f"preconditioner must be 'principal', 'diagonal' or None, got {self.preconditioner!r}."
+            )
+
+    def factor(self, curvature, preconditioner=None):
+        """What solves with ``curvature``, by the ``preconditioner`` (a factor of a nearby curvature) where given."""
+        curvature = curvature.damped(self.damping) if self.damping else curvature
+        return ConjugateGradientFactor(curvature, self, preconditioner)
+
+
+class ConjugateGradientFactor(InverseBySolves):
+    """A curvature to multiply with and its preconditioner: ``factor(B)`` is ``(H^-1 B, SolveInfo)``."""
+
+    def __init__(self, curvature, solver, preconditioner=None):
+        self.curvature = curvature
+        self.solver = solver
+        # The flat directions of another curvature are not this one's, and a far one's preconditioner wears out.
+        if preconditioner is None or preconditioner.nullity or getattr(preconditioner, "worn", False):
+            self._preconditioner = make_preconditioner(curvature, solver.preconditioner, solver.n_directions)
+        elif preconditioner.iterative:
+            self._preconditioner = preconditioner._preconditioner
+        else:
+            self._preconditioner = Exact(preconditioner)
+        self.nullity = self._preconditioner.nullity
+        self.worn = False
+
+    @property
+    def operations(self):
+        """Floating-point operations of one right-hand side, at the twenty iterations that are usual."""
+        return 20 * self.curvature.operations
+
+    def __call__(self, B, tol=None):
+        tol = self.solver.tol if tol is None else max(tol, self.solver.tol)
+        X = np.empty(B.shape)
+        parts = []
+        n_bytes = 8 * (2 * self.curvature.design.n_rows * self.curvature.n_outputs + 8 * len(B))
+        for part in blocks(B.shape[1], block_size(n_bytes, largest=512)):
+            common, rest = self.curvature.split_common(B[:, part])
+            X[:, part], *done = self._solve(rest, tol)
+            if common is not None:
+                X[:, part] += common
+            parts.append(done)
+        residual = np.concatenate([left for left, *_ in parts]) if parts else np.zeros(0)
+        iterations = max((n for _, n, _ in parts), default=0)
+        flat = any(flat for *_, flat in parts)
+        self.worn = iterations > _WORN
+        info = SolveInfo(
+            self.solver,
+            not flat and bool((residual <= 10 * tol).all()),
+            iterations,
+            residual,
+            self._reason(residual, iterations, flat, tol),
+            self._preconditioner.rcond,
+            self.nullity,
+        )
+        return X, report(info)
+
+    def _reason(self, residual, iterations, flat, tol):
+        how = f"conjugate gradients, {self._preconditioner.name}"
+        if flat:
+            return f"{how}: a direction without curvature was met; use solver='direct', or add a penalty"
+        if (residual <= 10 * tol).all():
+            return f"{how}: converged in {iterations} iterations"
+        if iterations >= self.solver.max_iter:
+            return f"{how}: not converged after max_iter = {iterations} iterations; raise it, or use solver='direct'"
+        return f"{how}: rounding keeps the residual above tol = {self.solver.tol:g}; raise it, or use solver='direct'"
+
+    def rough(self, B):
+        """``H^-1 B`` by the preconditioner alone: right in order of magnitude, for scales."""
+        return self._preconditioner(B)
+
+    def minimum_norm(self, params):
+        return self._preconditioner.minimum_norm(params) if self.nullity else params
+
+    def _solve(self, B, tol):
+        """Solutions of some columns, their true residuals relative to B, iterations, and whether a flat one was met."""
+        Z = self._preconditioner(B)
+        start = np.einsum("pk,pk->k", B, Z)
+        X, iterations, flat = self._iterate(B, Z, start, tol, self.solver.max_iter)
+        for _ in range(_CORRECTIONS):
+            R = B - self.curvature.matmat(X)
+            Z = self._preconditioner(R)
+            left = np.maximum(np.einsum("pk,pk->k", R, Z), 0.0)
+            residual = np.sqrt(np.divide(left, start, out=np.zeros_like(left), where=start > 0))
+            again = np.flatnonzero(residual > 2 * tol)
+            room = self.solver.max_iter - iterations
+            if not len(again) or flat or room <= 0:
+                break
+            more, n, flat = self._iterate(R[:, again], Z[:, again], start[again], tol, room)
+            better = np.zeros(X.shape)
+            better[:, again] = more
+            iterations += n
+            X = X + better
+        return X, residual, iterations, flat
+
+    def _iterate(self, R, Z, start, tol, max_iter):
+        """The recursion from 0; stops column by column at ``tol**2 * start`` of R'Z."""
+        goal = tol**2 * start
+        X = np.zeros(R.shape)
+        rho = np.einsum("pk,pk->k", R, Z)
+        active = np.flatnonzero((start > 0) & (rho > goal))
+        R, P, rho = R[:, active].copy(), Z[:, active].copy(), rho[active]
+        n_iter, flat, lowest, since = 0, False, np.inf, 0
+        while len(active) and n_iter < max_iter:
+            HP = self.curvature.matmat(P)
+            bend = np.einsum("pk,pk->k", P, HP)
+            good = bend > _FLAT * np.sqrt(np.einsum("pk,pk->k", P, P) * np.einsum("pk,pk->k", HP, HP))
+            flat = flat or not good.all()
+            length = np.divide(rho, bend, out=np.zeros_like(rho), where=good)
+            X[:, active] += length * P
+            HP *= length
+            R -= HP
+            Z = self._preconditioner(R)
+            new = np.einsum("pk,pk->k", R, Z)
+            n_iter += 1
+            going = good & (new > goal[active])
+            share = (new[going] / start[active[going]]).max(initial=0.0)
+            since = 0 if share < 0.5 * lowest else since + 1
+            lowest = min(lowest, share)
+            if since > 200 or not np.isfinite(share):  # rounding, or a direction without curvature
+                break
+            turn = np.divide(new, rho, out=np.zeros_like(new), where=rho > 0)
+            if going.all():
+                P *= turn
+                P += Z
+            else:
+                P = Z[:, going] + turn[going] * P[:, going]
+                R = R[:, going]
+            active, rho = active[going], new[going]
+        return X, n_iter, flat

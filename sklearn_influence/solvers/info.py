@@ -1,0 +1,89 @@
+"""What a solve says of itself, and who hears it."""
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import numpy as np
+
+_heard = ContextVar("solve infos", default=None)
+
+
+@dataclass(frozen=True, eq=False)
+class SolveInfo:
+    """How a solve went.
+
+    Attributes
+    ----------
+    solver : solver object
+        What solved, with its options.
+    converged : bool
+        Every column is within the solver's tolerance. A direct solve always is.
+    iterations : int
+        Of the column that took most; 1 for a direct solve.
+    residual : ndarray of shape (k,)
+        ``|b - H x|`` of each column over ``|b|``, in a norm without units: that of the preconditioner (conjugate
+        gradients, where it is the error in the norm of H as far as the preconditioner is H), else of the curvature's own
+        diagonal. H is the true curvature: for an approximation of its inverse the residual says how crude it is.
+        Directions without curvature do not count.
+    reason : str
+        In words, for a person.
+    rcond : float
+        Estimated reciprocal condition of the curvature, each parameter scaled to unit diagonal; NaN where nothing is
+        factored.
+    nullity : int
+        Directions without curvature, along which the solution of smallest norm was taken. A softmax model's common
+        shift of the intercepts, known beforehand, is not counted.
+    standard_error : ndarray of shape (n_params, k) or None
+        Of each entry of the solution; of a stochastic solve only.
+    """
+
+    solver: object
+    converged: bool
+    iterations: int
+    residual: np.ndarray
+    reason: str
+    rcond: float = np.nan
+    nullity: int = 0
+    standard_error: np.ndarray | None = None
+
+    @property
+    def worst(self):
+        """The column of the largest residual, None where there is none."""
+        return int(np.argmax(self.residual)) if len(self.residual) else None
+
+
+@contextmanager
+def listening():
+    """Collect the infos of all solves within the block, in a list."""
+    infos = []
+    token = _heard.set(infos)
+    try:
+        yield infos
+    finally:
+        _heard.reset(token)
+
+
+def report(info):
+    """Pass an info to whoever is listening, and back to the caller."""
+    heard = _heard.get()
+    if heard is not None:
+        heard.append(info)
+    return info
+
+
+def merge(infos):
+    """One info for several solves with one curvature, their columns side by side; the reason is the worst one's."""
+    worst = max(infos, key=lambda info: (not info.converged, info.residual.max(initial=0.0)))
+    errors = [info.standard_error for info in infos]
+    same = all(error is not None and len(error) == len(errors[0]) for error in errors)
+    return SolveInfo(
+        worst.solver,
+        all(info.converged for info in infos),
+        max(info.iterations for info in infos),
+        np.concatenate([info.residual for info in infos]),
+        worst.reason,
+        min(info.rcond for info in infos),
+        max(info.nullity for info in infos),
+        np.hstack(errors) if same else None,
+    )

@@ -1,0 +1,149 @@
+"""Approximate inverses of a curvature that conjugate gradients start from."""
+
+import numpy as np
+
+from .. import _backend
+from .direct import Direct
+
+PRECONDITIONERS = ("principal", "diagonal", None)
+# Principal directions of all outputs together, at most.
+_UNKNOWNS = 1024
+# Rows that the directions are found from.
+_SAMPLE = 4096
+_POWERS = 2
+
+
+def make_preconditioner(curvature, name, n_directions):
+    """The preconditioner of a name, for a curvature."""
+    if name is None:
+        return Identity()
+    if name == "diagonal":
+        return Diagonal(curvature)
+    q, width = curvature.penalty.shape
+    together = q if curvature.coupled else 1
+    k = min(n_directions, max(_UNKNOWNS // together, 1))
+    if width <= k + 1:
+        return Exact(Direct().factor(curvature))
+    return Principal(curvature, k)
+
+
+class Identity:
+    """No preconditioner."""
+
+    name, nullity, rcond = "no preconditioner", 0, np.nan
+
+    def __call__(self, R):
+        return R
+
+
+class Exact:
+    """A factored curvature: the same one, where it is small, or a nearby one."""
+
+    name = "preconditioned by a factored curvature"
+
+    def __init__(self, factor):
+        self._factor = factor
+        self.nullity, self.rcond = factor.nullity, factor.rcond
+
+    def __call__(self, R):
+        return self._factor.rough(R)
+
+    def minimum_norm(self, params):
+        return self._factor.minimum_norm(params)
+
+
+class Diagonal:
+    """The inverse of the curvature's diagonal, in coordinates about the mean of the features."""
+
+    name, nullity, rcond = "diagonal preconditioner", 0, np.nan
+
+    def __init__(self, curvature):
+        self._curvature = curvature
+        self._mean = curvature.mean
+        diagonal = curvature.diagonal_about(self._mean)
+        self._inverse = np.divide(1.0, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)[:, :, None]
+
+    def __call__(self, R):
+        theta = self._curvature.encode_about(self._mean, R)
+        theta *= self._inverse
+        return self._curvature.decode_about(self._mean, theta)
+
+
+class Principal(Diagonal):
+    """The exact curvature on some directions of the features, for all outputs jointly, and its diagonal elsewhere.
+
+    With D the diagonal of an output, Q its directions with ``Q'DQ = I``, and ``E = Q'HQ`` over all outputs:
+    ``M^-1 = D^-1 + Q (E^-1 - I) Q'``.
+    """
+
+    def __init__(self, curvature, n_directions):
+        super().__init__(curvature)
+        self.name = f"preconditioned by the curvature on {n_directions} principal directions"
+        q, width = curvature.penalty.shape
+        diagonal = np.divide(1.0, self._inverse[:, :, 0], out=np.ones((q, width)), where=self._inverse[:, :, 0] > 0)
+        V = self._directions(diagonal.mean(axis=0), n_directions)
+        k = V.shape[1]
+        roots = np.stack([np.linalg.qr(np.sqrt(D)[:, None] * V)[1] for D in diagonal])
+        turns = np.linalg.solve(roots, np.broadcast_to(np.eye(k), (q, k, k)))
+        self._Q = V @ turns  # (q, width, k)
+        E = curvature.on_directions(self._mean, V)
+        if curvature.coupled:
+            E = np.einsum("akl,akbn->albn", turns, E, optimize=True)
+            E = np.einsum("albn,bnm->albm", E, turns, optimize=True).reshape(1, q * k, q * k)
+        else:
+            E = turns.transpose(0, 2, 1) @ E @ turns
+        self._correction = np.stack([_inverse_less_identity(block) for block in E])
+
+    def _directions(self, diagonal, n_directions):
+        """(width, k) leading principal directions of some of the rows, columns scaled by the curvature's diagonal, and
+        the intercept."""
+        design = self._curvature.design
+        d = design.n_features
+        rng = np.random.default_rng(0)
+        weight = self._curvature.weights_by_output().sum(axis=1)
+        rows = np.flatnonzero(weight > 0)
+        if len(rows) > _SAMPLE:
+            rows = np.sort(rng.choice(rows, _SAMPLE, replace=False))
+        sample, root = design.take(rows), np.sqrt(weight[rows])[:, None]
+        scale = 1.0 / np.sqrt(diagonal[:d])[:, None]
+
+        def product(U):
+            """The sample's Gram matrix, weighted, centred and scaled, times U (d, k)."""
+            V = np.zeros((design.width, U.shape[1]))
+            V[:d] = scale * U
+            if design.fit_intercept:
+                V[-1] = -self._mean @ V[:d]
+            out = sample.tdot(root**2 * sample.dot(V))
+            centred = out[:d] - self._mean[:, None] * out[-1] if design.fit_intercept else out[:d]
+            return scale * centred
+
+        U = rng.standard_normal((d, min(n_directions + 8, d)))
+        for _ in range(_POWERS + 1):
+            U = np.linalg.qr(product(U))[0]
+        values, turn = _backend.eigh(U.T @ product(U))
+        U = U @ turn[:, ::-1][:, :n_directions]
+        V = np.zeros((design.width, U.shape[1] + design.fit_intercept))
+        V[:d, : U.shape[1]] = scale * U
+        if design.fit_intercept:
+            V[-1, -1] = 1.0
+        return V
+
+    def __call__(self, R):
+        theta = self._curvature.encode_about(self._mean, R)
+        q, width, k = theta.shape
+        along = self._Q.transpose(0, 2, 1) @ theta  # (q, n_directions, k)
+        if len(self._correction) == 1 and q > 1:
+            along = (self._correction[0] @ along.reshape(-1, k)).reshape(q, -1, k)
+        else:
+            along = self._correction @ along
+        theta *= self._inverse
+        theta += self._Q @ along
+        return self._curvature.decode_about(self._mean, theta)
+
+
+def _inverse_less_identity(E):
+    """``E^-1 - I``, and 0 along directions in which E is flat."""
+    values, vectors = _backend.eigh(0.5 * (E + E.T))
+    kept = values > 1e-13 * values[-1]
+    inverse = np.divide(1.0, values, out=np.ones_like(values), where=kept)
+    return (vectors * (inverse - 1.0)) @ vectors.T

@@ -1,0 +1,83 @@
+"""What the layers above ask of a factored curvature."""
+
+import numpy as np
+
+from .._backend import check_memory
+
+
+def newton_step(factor, gradient, precision=None):
+    """The step ``-H^-1 g`` (p,) and the Newton decrement ``sqrt(g' H^-1 g)``; an iterative solve may stop at a
+    ``precision`` short of its own tolerance."""
+    options = dict(tol=precision) if precision and factor.iterative else {}
+    step = -factor(gradient[:, None], **options)[0][:, 0]
+    return step, float(np.sqrt(max(-(gradient @ step), 0.0)))
+
+
+def error_norms(factor, error):
+    """How large ``H^-1 e`` can be for errors of a known size (p,) and unknown signs: in the norm of H, and Euclidean.
+
+    The larger of eight random patterns of signs, doubled. Rounding errors have such signs; the worst pattern of all
+    would take the absolute inverse, and is met by no computation.
+    """
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(len(error), 8))
+    E = error[:, None] * signs
+    solved = factor(E)[0]
+    in_curvature = np.sqrt(max((E * solved).sum(axis=0).max(), 0.0))
+    return 2.0 * float(in_curvature), 2.0 * float(np.linalg.norm(solved, axis=0).max())
+
+
+class InverseBySolves:
+    """What a factor without dense blocks says of the inverse: as many solves as a block has columns, kept."""
+
+    iterative = True
+    nullity = 0
+
+    def inverse(self, b):
+        """Block b of H^-1, in the coordinates of ``curvature.dense``."""
+        curvature = self.curvature
+        size = curvature.shape[0] if curvature.coupled else curvature.penalty.shape[1]
+        check_memory(
+            32 * curvature.shape[0] * size,
+            f"The inverse curvature of {curvature.shape[0]:,} parameters, for all rows at once,",
+            "Ask for fewer indices, or use method='first_order'.",
+        )
+        if not hasattr(self, "_inverse"):
+            self._inverse = curvature.encode_params(self(curvature.unit_columns())[0])
+        return self._inverse[self.curvature.block_of().index(b)]
+
+    @property
+    def block_of(self):
+        return self.curvature.block_of()
+
+    def squares(self, b, Z):
+        """``z' H^-1 z`` for each row z of Z (k, width) in those coordinates: (k,)."""
+        return np.einsum("ij,ij->i", Z @ self.inverse(b), Z)
+
+    def minimum_norm(self, params):
+        return params
+
+
+def residuals(curvature, X, B):
+    """``|B - H X| / |B|`` of each column, in units of the curvature's diagonal: (k,)."""
+    diagonal = curvature.diagonal()
+    scale = np.divide(1.0, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)[:, None]
+    B = curvature.off_gauge(B)
+    R = B - curvature.matmat(X)
+    left, size = ((V**2 * scale).sum(axis=0) for V in (R, B))
+    return np.sqrt(np.divide(left, size, out=np.zeros_like(left), where=size > 0))
+
+
+def damped_option(damping):
+    """A solver's ``damping``, checked."""
+    return number_option("damping", damping, lowest=0.0)
+
+
+def number_option(name, value, *, lowest, above=False, whole=False):
+    """A number among a solver's options, checked: finite, whole where asked, and at least (or above) ``lowest``."""
+    kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
+    bound = f"{'>' if above else '>='} {lowest:g}"
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, kinds):
+        raise TypeError(f"{name} must be {'an integer' if whole else 'a number'} {bound}, got {value!r}.")
+    if not (lowest < value if above else lowest <= value) or not value < np.inf:
+        raise ValueError(f"{name} must be a finite {'integer' if whole else 'number'} {bound}, got {value!r}.")
+    return value
