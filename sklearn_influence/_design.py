@@ -7,6 +7,10 @@ from ._parallel import block_size, blocks
 
 # Symmetric products reach the rate of the bare product from about this many rows on.
 _GRAM_ROWS = 2048
+# More columns than this are multiplied in panels of as many: products of whole blocks would be copies of the result.
+_GRAM_COLUMNS = 512
+# The part of the working memory for blocks of one pass over the rows: larger ones are no faster.
+_PASS = 1 / 16
 # Relative to its mean, a column's spread below this is the rounding of the mean.
 _CONSTANT = 64 * np.finfo(float).eps
 
@@ -117,8 +121,9 @@ class Design:
         everything = len(used) == self.n_rows
         # One buffer for all blocks: fresh ones of this size would cost more in page faults than in arithmetic. It is
         # float64 also for float32 rows: single precision would square the condition in half the digits.
-        buffer = None if self.is_sparse else np.empty((min(_GRAM_ROWS, len(used)), d))
-        for part in blocks(len(used), _GRAM_ROWS):
+        size = block_size(8 * d, share=_PASS, largest=_GRAM_ROWS)
+        buffer = None if self.is_sparse else np.empty((min(size, len(used)), d))
+        for part in blocks(len(used), _GRAM_ROWS if self.is_sparse else size):
             rows = part if everything else used[part]
             X = self.X[rows]
             if not self.is_sparse and centre.any():
@@ -133,15 +138,18 @@ class Design:
                     if self.is_sparse:
                         Z = X[one].multiply(root).tocsr()
                         out[c, :d, :d] += sign * (Z.T @ Z).toarray()
-                        continue
-                    Z = np.multiply(X[one], root, out=buffer[: len(root)])
-                    product = Z.T @ Z  # one operand twice: NumPy calls the symmetric product
-                    out[c, :d, :d] += product if sign > 0 else -product
+                    else:
+                        Z = np.multiply(X[one], root, out=buffer[: len(root)])
+                        _add_product(out[c, :d, :d], Z, sign)
+        if not self.is_sparse and d > _GRAM_COLUMNS:
+            for matrix in out:
+                _mirror(matrix[:d, :d])
         if self.fit_intercept:
             spread = np.abs(np.einsum("kjj->kj", out[:, :d, :d]))
             constant = spread <= (_CONSTANT * centre) ** 2 * np.abs(out[:, -1, -1])[:, None]
-            out[:, :d, :d] *= ~(constant[:, :, None] | constant[:, None, :])
-            out[:, -1, :d] *= ~constant
+            for c in np.flatnonzero(constant.any(axis=1)):
+                out[c, :d, :d] *= ~(constant[c, :, None] | constant[c])
+                out[c, -1, :d] *= ~constant[c]
             out[:, :d, -1] = out[:, -1, :d]
         return out
 
@@ -174,7 +182,7 @@ class Design:
     def absolute_tdot(self, U):
         """``sum_i |[x_i, 1]| U_i``, (width, k): what rounding of a sum over rows can amount to."""
         out = np.zeros((self.width, U.shape[1]))
-        for rows in blocks(self.n_rows, block_size(8 * self.n_features, share=0.25)):
+        for rows in blocks(self.n_rows, block_size(8 * self.n_features, share=_PASS)):
             out[: self.n_features] += abs(self.X[rows]).T @ U[rows]
         if self.fit_intercept:
             out[-1] = U.sum(axis=0)
@@ -185,7 +193,7 @@ class Design:
         if self.is_sparse:
             return np.sqrt(np.asarray(self.X.multiply(self.X).sum(axis=1)).ravel())
         out = np.empty(self.n_rows)
-        for rows in blocks(self.n_rows, block_size(8 * self.n_features, share=0.25)):
+        for rows in blocks(self.n_rows, block_size(8 * self.n_features, share=_PASS)):
             out[rows] = np.linalg.norm(self.X[rows].astype(np.float64, copy=False), axis=1)
         return out
 
@@ -198,3 +206,22 @@ def _by_sign(w):
     if negative.all() or not (w > 0).any():
         return [(-1.0, slice(None))]
     return [(1.0, np.flatnonzero(~negative)), (-1.0, np.flatnonzero(negative))]
+
+
+def _add_product(out, Z, sign):
+    """Add ``sign * Z'Z`` to ``out``; with many columns to its upper triangle alone, see :func:`_mirror`."""
+    d = Z.shape[1]
+    if d <= _GRAM_COLUMNS:
+        out += sign * (Z.T @ Z)  # one operand twice: NumPy calls the symmetric product
+        return
+    for part in blocks(d, _GRAM_COLUMNS):
+        product = Z[:, part].T @ Z[:, part.start :]
+        if sign < 0:
+            np.negative(product, out=product)
+        out[part, part.start :] += product
+
+
+def _mirror(A):
+    """Copy the upper triangle of a square matrix of many columns onto its lower one, in place."""
+    for part in blocks(len(A), _GRAM_COLUMNS):
+        A[part.stop :, part] = A[part, part.stop :].T

@@ -436,5 +436,6 @@ def group_effects(objective, factor, groups, method, n_jobs=None):
 
 def row_blocks(effects, n_columns=0):
     """Slices of the effects whose temporaries, with ``n_columns`` results each, fit the working memory."""
-    bytes_per_row = 8 * (3 * effects.objective.n_params + n_columns)
-    return blocks(len(effects), block_size(bytes_per_row))
+    own = 24 * effects.objective.n_params
+    # A copy of many rows at a time makes no product faster, and may be as large as all that a model needs.
+    return blocks(len(effects), min(block_size(own + 8 * n_columns), block_size(own, share=1 / 16)))

@@ -100,7 +100,8 @@ class PrimalObjective:
         return factor(B)[0]
 
     def _rows(self, rows):
-        return self.design if rows is None else self.design.take(rows)
+        everything = rows is None or (len(rows) == self.n_rows and (np.diff(rows) == 1).all())
+        return self.design if everything else self.design.take(rows)  # which copies
 
     def _theta(self, V):
         """(p, k) as the right operand of products with rows: (width, q * k)."""
@@ -268,7 +269,7 @@ class PrimalObjective:
         out = np.empty((design.n_rows, q, q) if coupled else (design.n_rows, q))
         if coupled:
             inverse = factor.inverse(0).reshape(q, width, q, width)
-        size = block_size(24 * width * 2, largest=_LEVERAGE_ROWS)
+        size = block_size(24 * width * 2, share=1 / 16, largest=_LEVERAGE_ROWS)
         buffer = np.empty((min(size, design.n_rows), width))
         for part in blocks(design.n_rows, size):
             Z = design.take(part).centred(factor.curvature.centre, out=buffer)

@@ -5,6 +5,7 @@ import pytest
 from scipy import sparse
 from sklearn import config_context
 
+from sklearn_influence import _design
 from sklearn_influence._design import Design
 
 N, D = 57, 5
@@ -103,3 +104,18 @@ def test_forms_keep_the_digits_of_small_directions():
     exact = ((X[:, 0] - X[:, 2]) ** 2).sum()
     np.testing.assert_allclose(form[0, 0], exact, rtol=1e-12)
     assert 0 < noise[0] < 1e-6 * exact
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_symmetric_products_by_panels_of_columns(fit_intercept, monkeypatch):
+    """Many columns: weights of either sign, a constant column, and rows of weight 0."""
+    rng = np.random.default_rng(0)
+    X, weights = rng.standard_normal((40, 11)), np.column_stack([rng.random(40), -rng.random(40)])
+    X[:, 4], weights[3] = 2.0, 0.0
+    design = Design(X, fit_intercept)
+    centre = design.mean(weights[:, 0])
+    whole = design.gram(weights, centre)
+    monkeypatch.setattr(_design, "_GRAM_COLUMNS", 4)
+    monkeypatch.setattr(_design, "_GRAM_ROWS", 16)
+    np.testing.assert_allclose(design.gram(weights, centre), whole, atol=1e-12)
+    np.testing.assert_array_equal(whole, whole.transpose(0, 2, 1))
