@@ -80,6 +80,27 @@ def symmetric_product(L, diagonal, B):
     return product
 
 
+def pivoted_cholesky(A, tol):
+    """``A[P][:, P] = L L'`` in place, for a positive semi-definite A in C order of which the lower triangle is read.
+
+    Returns
+    -------
+    L : ndarray of shape (n, n)
+        The memory of A. Its first ``rank`` columns hold the factor, and above the diagonal what A held there.
+    order : ndarray of shape (n,)
+        P: at each step the row with the largest remainder.
+    rank : int
+        The steps before the largest remainder is at most ``tol``.
+    """
+    _, order, rank, _ = lapack.dpstrf(A.T, tol=tol, lower=0, overwrite_a=1)  # upper: A.T is the one in Fortran order
+    return A, order - 1, rank
+
+
+def triangular_solve(L, B, *, transposed=False):
+    """Solve ``L X = B``, or ``L' X = B``, for a lower triangular L."""
+    return linalg.solve_triangular(L, B, lower=True, trans=int(transposed), check_finite=False)
+
+
 def reciprocal_condition(L, norm):
     """Estimated reciprocal 1-norm condition of ``L L'``, whose own 1-norm is ``norm`` (pocon, no SVD)."""
     rcond, _ = lapack.dpocon(L, norm, uplo="L")
@@ -121,12 +142,12 @@ def triangular_product(L, B):
     return blas.dtrmm(1.0, L, B, lower=1)
 
 
-def eigh(A, *, overwrite=False):
-    """Eigenvalues (ascending) and orthonormal eigenvectors of a symmetric matrix.
+def eigh(A, *, lower=True, overwrite=False):
+    """Eigenvalues (ascending) and orthonormal eigenvectors of a symmetric matrix, of which one triangle is read.
 
     With ``overwrite`` a matrix in Fortran order is lost, and its memory saved.
     """
-    return linalg.eigh(A, driver="evd", check_finite=False, overwrite_a=overwrite)
+    return linalg.eigh(A, lower=lower, driver="evd", check_finite=False, overwrite_a=overwrite)
 
 
 def eigh_of_upper(A):

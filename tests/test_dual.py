@@ -23,23 +23,111 @@ WIDE_THREE = cases.tiny_classification(n_samples=30, n_features=60, n_classes=3)
 TIGHT = dict(solver="newton-cholesky", tol=1e-12, max_iter=1000)
 
 
-def test_coordinates_are_those_of_the_rows():
-    for X in (WIDE.X, WIDE.X[:, :4], sparse.csr_matrix(WIDE.X), WIDE.X.astype(np.float32)):
-        span = dual.RowSpan(X)
-        dense = np.asarray(X.todense() if sparse.issparse(X) else X, dtype=float)
-        assert span.rows.shape == (25, min(25, X.shape[1]))
-        np.testing.assert_allclose(span.rows @ span.rows.T, dense @ dense.T, rtol=1e-9, atol=1e-9)
-        basis = span.to_features(np.eye(span.rows.shape[1]))
-        np.testing.assert_allclose(basis.T @ basis, np.eye(len(basis.T)), atol=1e-9)
-        np.testing.assert_allclose(span.from_features(dense.T).T, span.rows, atol=1e-9)
-        np.testing.assert_allclose(span.coordinates(X), span.rows, atol=1e-9)
-        assert span.rows.dtype == np.float64
+def row_spans(X):
+    """Every kind of coordinates, of dense and of sparse rows."""
+    for rows in (X, X.astype(np.float32)):
+        yield dual.row_span(rows), np.asarray(rows, dtype=float)
+    for triangular in (False, True):
+        for make in (sparse.csr_matrix, sparse.csr_array):
+            yield dual.row_span(make(X), triangular=triangular), X
 
 
-def test_repeated_rows_lower_the_rank():
-    X = WIDE.X[[0, 1, 1, 2, 2]]
-    for rows in (X, sparse.csr_matrix(X)):
-        assert dual.RowSpan(rows).rows.shape == (5, 3)
+def assert_coordinates(span, X, atol=1e-9):
+    r = span.rows.shape[1]
+    basis = span.to_features(np.eye(r))
+    np.testing.assert_allclose(basis.T @ basis, np.eye(r), atol=atol)
+    np.testing.assert_allclose(span.rows @ basis.T, X, atol=atol)
+    np.testing.assert_allclose(span.from_features(X.T).T, span.rows, atol=atol)
+    for container in (np.asarray, sparse.csr_matrix):
+        np.testing.assert_allclose(span.coordinates(container(X)), span.rows, atol=atol)
+    assert span.rows.dtype == np.float64
+
+
+@pytest.mark.parametrize("columns", [70, 4])
+def test_coordinates_are_those_of_the_rows(columns):
+    for span, X in row_spans(WIDE.X[:, :columns]):
+        assert span.rows.shape == (25, min(25, columns))
+        assert_coordinates(span, X)
+
+
+def test_repeated_rows_and_rows_of_nothing_lower_the_rank():
+    X = WIDE.X[[0, 1, 1, 2, 2, 3]].copy()
+    X[3] *= 1024.0
+    X[5] = 0.0
+    for span, rows in row_spans(X):
+        assert span.rows.shape == (6, 3)
+        assert not span.rows[5].any()
+        assert_coordinates(span, rows, atol=1e-8)
+
+
+def test_coordinates_by_panels_and_blocks(monkeypatch):
+    """As many rows as fill several panels, in blocks that end elsewhere, and fewer ranks than rows."""
+    X = sparse.random(90, 400, density=0.05, format="csr", random_state=0)
+    X = sparse.vstack([X, X[:10], X[20:25] + X[30:35]], format="csr")
+    monkeypatch.setattr(dual, "_PANEL", 16)
+    monkeypatch.setattr(dual, "block_size", lambda *args, **options: 23)
+    for triangular in (False, True):
+        span = dual.row_span(X, triangular=triangular)
+        assert span.rows.shape == (105, 90)
+        assert_coordinates(span, X.toarray())
+
+
+def test_a_triangular_factor_takes_one_array_of_rows_by_rows():
+    X = sparse.random(1_000, 5_000, density=0.005, format="csr", random_state=0)
+    with config_context(working_memory=16):
+        tracemalloc.start()
+        span = dual.row_span(X, triangular=True)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert span.rows.nbytes == 8e6
+    assert peak < 1.5 * span.rows.nbytes + 2**20 * 6
+
+
+@pytest.mark.parametrize("apart", [0.0, 1e-2, 1e-5])
+@pytest.mark.parametrize("alpha", [0.5, 1e-3, 1e-6])
+def test_sparse_rows_that_nearly_repeat_others(apart, alpha, monkeypatch):
+    """The Gram matrix loses what hardly differs, and residuals of rows that the model holds to lose digits in any
+    representation: the coordinates by Cholesky lose no more than principal directions."""
+    X = WIDE.X.copy()
+    X[18:22] = X[:4] + apart * cases.tiny_regression(4, 70, seed=3).X
+    exact = retraining.loo_params(Ridge(alpha), X, WIDE.y) - retraining.retrain(Ridge(alpha), X, WIDE.y)
+    errors, kinds, make = [], [], dual.row_span
+    for spans in (make, lambda X, triangular: make(X)):
+        monkeypatch.setattr(dual, "row_span", spans)
+        model = InfluenceEstimator(Ridge(alpha)).fit(sparse.csr_matrix(X), WIDE.y)
+        errors.append(np.linalg.norm(model.influence_on_params() - exact) / np.linalg.norm(exact))
+        kinds.append(type(model._fitted.start("dual").span))
+    assert kinds == [dual.TriangularSpan, dual.PrincipalSpan]
+    assert errors[0] <= 5 * errors[1] + 1e-13
+    assert errors[0] <= (1e-6 if alpha == 1e-6 else 1e-9)
+
+
+def test_least_squares_without_a_penalty_keeps_principal_directions():
+    for estimator, kind in ((LinearRegression(), dual.PrincipalSpan), (Ridge(), dual.TriangularSpan)):
+        model = InfluenceEstimator(estimator).fit(sparse.csr_matrix(WIDE.X), WIDE.y)
+        assert isinstance(model._fitted.start("dual").span, kind)
+
+
+@pytest.mark.parametrize("case", [WIDE_CLASSES, WIDE_THREE, WIDE_TARGETS], ids=repr)
+def test_sparse_rows_give_what_dense_ones_do(case):
+    """Softmax, several targets; penalties of 0.5 and 1e-6, one for each target too."""
+    if case is WIDE_TARGETS:
+        estimators = Ridge(0.5), Ridge(1e-6), Ridge([0.5, 1e-6])
+    else:
+        estimators = LogisticRegression(C=2.0, **TIGHT), LogisticRegression(C=1e3, **TIGHT), RidgeClassifier(1e-6)
+    for estimator in estimators:
+        for method in ("newton", "first_order"):
+            models = [
+                InfluenceEstimator(estimator, method=method).fit(X, case.y) for X in (case.X, sparse.csr_matrix(case.X))
+            ]
+            for ask in (
+                lambda model: model.influence_on_loss(case.X_test, case.y_test),
+                lambda model: model.influence_on_output(sparse.csr_matrix(case.X_test)),
+                lambda model: model.leverages(),
+                lambda model: model.top_influences(case.X_test, case.y_test, k=3).influences,
+            ):
+                dense, thin = (ask(model) for model in models)
+                np.testing.assert_allclose(thin, dense, rtol=0, atol=1e-9 * max(np.abs(dense).max(), 1e-3))
 
 
 @pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix], ids=["dense", "sparse"])
@@ -263,7 +351,7 @@ def test_one_repeated_row_leaves_the_others_their_closed_form(monkeypatch):
 def test_many_test_rows_stay_within_working_memory():
     X = sparse.random(300, 2_000, density=0.01, format="csr", random_state=0)
     tests = sparse.random(5_000, 2_000, density=0.01, format="csr", random_state=1)
-    span = dual.RowSpan(X)
+    span = dual.row_span(X)
     whole = span.coordinates(tests)
     with config_context(working_memory=1):
         tracemalloc.start()
