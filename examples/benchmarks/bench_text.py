@@ -1,10 +1,12 @@
 """Does a text model with 25,000 columns stay within a gigabyte, and do its influences agree with refits?
 
-Docstrings of numpy, scipy and scikit-learn as documents, the library that each is from as its label; word pairs as
-columns, which are never filled. Memory is the peak of a process of its own, the interpreter and all libraries included;
-every time is in units of one fit of the same pipeline's model by scikit-learn, made in the same process.
+Docstrings of numpy, scipy and scikit-learn as documents, or their paragraphs where more rows are asked for than there
+are docstrings; the library that each is from as its label; word pairs as columns, which are never filled. The answers
+for sparse rows are held against those for the same rows filled, on as many as can be. Memory is the peak of a process
+of its own, the interpreter and all libraries included; every time is in units of one fit of the same pipeline's model
+by scikit-learn, made in the same process.
 
-    python bench_text.py [--rows 3000]       prints the table and writes bench_text.json beside this file
+    python bench_text.py [--rows 3000 6000]       prints the table and writes bench_text.json beside this file
 """
 
 import argparse
@@ -32,7 +34,7 @@ from sklearn_influence import InfluenceEstimator
 from sklearn_influence.diagnostics import agreement
 
 OUT = Path(__file__).with_suffix(".json")
-COLUMNS, TESTS, REFITS = 25_000, 500, 30
+COLUMNS, TESTS, REFITS, FILLED = 25_000, 500, 30, 600
 PRIVATE = {"tests", "conftest", "setup", "f2py", "distutils", "experimental"}
 
 
@@ -62,8 +64,11 @@ def docstrings(library):
     return [text for text in texts if len(text) > 200]
 
 
-def corpus():
+def corpus(n_rows):
     documents = {text: library for library in ("numpy", "scipy", "sklearn") for text in docstrings(library)}
+    if len(documents) < n_rows + TESTS:
+        paragraphs = ((part, library) for text, library in documents.items() for part in text.split("\n\n"))
+        documents = {part: library for part, library in paragraphs if len(part) > 200}
     return list(documents), np.where(np.array(list(documents.values())) == "scipy", "scipy", "other")
 
 
@@ -78,12 +83,17 @@ def timed(call, *arguments, **options):
     return result, time.perf_counter() - start
 
 
+def split(documents, labels, n_rows):
+    return train_test_split(documents, labels, train_size=n_rows, test_size=TESTS, random_state=0, stratify=labels)
+
+
+def vectoriser():
+    return TfidfVectorizer(max_features=COLUMNS, ngram_range=(1, 2), sublinear_tf=True)
+
+
 def measure(estimator, documents, labels, n_rows):
-    train, test, y, y_test = train_test_split(
-        documents, labels, train_size=n_rows, test_size=TESTS, random_state=0, stratify=labels
-    )
-    vectoriser = TfidfVectorizer(max_features=COLUMNS, ngram_range=(1, 2), sublinear_tf=True)
-    pipeline = make_pipeline(vectoriser, estimator)
+    train, test, y, y_test = split(documents, labels, n_rows)
+    pipeline = make_pipeline(vectoriser(), estimator)
     row = {"model": repr(estimator), "rows": n_rows, "before": peak()}
     model, _ = timed(InfluenceEstimator(pipeline).fit, train, y)
     X = model.estimator_[:-1].transform(train)
@@ -93,18 +103,48 @@ def measure(estimator, documents, labels, n_rows):
     questions = {
         "effect of every row on mean test loss": lambda: model.influence_on_loss(test, y_test, aggregate="mean"),
         "all pairs": lambda: model.influence_on_loss(test, y_test),
+        "outputs": lambda: model.influence_on_output(test),
+        "strongest ten": lambda: model.top_influences(test, y_test),
+        "leverages": lambda: model.leverages(),
         "self influence": lambda: model.self_influence(),
+        "all pairs, first order": lambda: first_order(model).influence_on_loss(test, y_test),
     }
     mean = None
     for name, ask in questions.items():
         answer, seconds = timed(ask)
         row[name] = {"fits": seconds / fit, "peak": peak()}
-        mean = answer if answer.ndim == 1 and name != "self influence" else mean
+        mean = answer if mean is None else mean
+        del answer
+    model.set_params(method="newton")
     row |= refits(model, estimator, X, y, model.estimator_[:-1].transform(test), mean)
     _, seconds = timed(model.unlearn, np.argsort(mean)[:10])
     row["unlearning 10 rows"] = {"fits": seconds / fit, "peak": peak()}
     row["param_bound"] = model.certificate_.param_bound
     return row
+
+
+def first_order(model):
+    return model.set_params(method="first_order")
+
+
+def against_filled(estimator, documents, labels, n_rows):
+    """Largest difference of the answers for sparse rows from those for the same rows filled, over the largest."""
+    train, test, y, y_test = split(documents, labels, n_rows)
+    words = vectoriser().fit(train)
+    X, X_test, y = words.transform(train[:FILLED]), words.transform(test), y[:FILLED]
+    models = InfluenceEstimator(estimator).fit(X, y), InfluenceEstimator(estimator).fit(X.toarray(), y)
+    tests = X_test, X_test.toarray()
+    differences = {"rows": FILLED}
+    for method in ("newton", "first_order"):
+        for name, ask in {
+            "losses": lambda model, T: model.influence_on_loss(T, y_test),
+            "outputs": lambda model, T: model.influence_on_output(T),
+            "leverages": lambda model, T: model.leverages(),
+            "strongest ten": lambda model, T: model.top_influences(T, y_test).influences,
+        }.items():
+            sparse, filled = (ask(model.set_params(method=method), T) for model, T in zip(models, tests, strict=True))
+            differences[f"{name}, {method}"] = float(np.abs(sparse - filled).max() / np.abs(filled).max())
+    return differences
 
 
 def refits(model, estimator, X, y, X_test, mean):
@@ -123,25 +163,29 @@ def refits(model, estimator, X, y, X_test, mean):
     return {"refits": len(rows), **agreement(X_test @ delta[:, :-1].T + delta[:, -1], actual)}
 
 
-def measure_apart(estimator, n_rows):
+def apart(function, estimator, n_rows):
     """In a process of its own, so that its peak is its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measure, (estimator, n_rows))
+        return pool.apply(_apart, (function, estimator, n_rows))
 
 
-def _measure(estimator, n_rows):
+def _apart(function, estimator, n_rows):
     warnings.simplefilter("ignore")
-    return measure(estimator, *corpus(), n_rows)
+    return function(estimator, *corpus(n_rows), n_rows)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=3000)
+    parser.add_argument("--rows", type=int, nargs="+", default=[3000, 6000])
     options = parser.parse_args()
     estimators = LogisticRegression(C=10), RidgeClassifier(solver="sparse_cg")
-    results = [measure_apart(estimator, options.rows) for estimator in estimators]
-    for row in results:
-        print(json.dumps(row, indent=1))
+    results = []
+    for n_rows in options.rows:
+        for estimator in estimators:
+            row = apart(measure, estimator, n_rows)
+            row["sparse against filled"] = apart(against_filled, estimator, n_rows)
+            print(json.dumps(row, indent=1), flush=True)
+            results.append(row)
     versions = {
         "python": platform.python_version(),
         "numpy": np.__version__,
