@@ -125,12 +125,6 @@ def cholesky_inverse(L):
     return inverse
 
 
-def triangular_solve(L, B):
-    """Solve ``L X = B`` for a lower triangular L."""
-    X, _ = lapack.dtrtrs(L, B, lower=1)
-    return X
-
-
 def triangular_inverse(L):
     """Inverse of a lower triangular matrix, itself lower triangular."""
     inverse, _ = lapack.dtrtri(L, lower=1)

@@ -113,7 +113,8 @@ class Design:
     def gram(self, weights, centre):
         """``sum_i w_i z_i z_i'`` with z = [x - centre, 1], for each column of weights (n, k): (k, width, width).
 
-        Cost: a symmetric product, n width**2 operations a column; rows of weight 0 are skipped. A column whose spread about the centre is rounding counts as constant.
+        Cost: a symmetric product, n width**2 operations a column; rows of weight 0 are skipped. A column whose spread
+        about the centre is rounding counts as constant.
         """
         k, d = weights.shape[1], self.n_features
         out = np.zeros((k, self.width, self.width))

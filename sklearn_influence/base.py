@@ -16,8 +16,8 @@ from ._validation import (
     check_leaves_a_model,
     check_weights,
 )
+from .attributes import tells
 from .effects import HIGH_LEVERAGE, group_effects, row_effects
-from .fitted import tells
 from .losses import Loss
 from .unlearning import UnlearningMixin
 

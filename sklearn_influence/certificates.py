@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from . import _backend
-from .solvers import error_norms, newton_step
+from .solvers.steps import error_norms, newton_step
 
 # Up to this many unknowns the smallest eigenvalue is computed; above, bounded from the penalty and the intercepts.
 _EIGENVALUES_UP_TO = 1000

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ._parallel import block_size, blocks, threads
-from .solvers import newton_step
+from .solvers.steps import newton_step
 
 # Where 1 - leverage is below this, the row's residual has lost half its digits, or the model without the row has flat
 # directions of its own: the retained rows are stepped on directly.

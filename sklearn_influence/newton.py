@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .solvers import Direct, error_norms, newton_step
+from .solvers import Direct
+from .solvers.steps import error_norms, newton_step
 
 # A factor of an earlier point serves on while each step with it shrinks the decrement by as much.
 _CONTRACTION = 20.0
@@ -84,7 +85,8 @@ def minimise(objective, *, solver=None, factor=None, scale=None, tol=1e-10, max_
     converged = converged or (fresh and objective.loss.quadratic and n_iter > 0)
     # Chord steps leave the factor behind: what counts is how far off the point was that it was made at.
     if not (made_at <= _SAME_CURVATURE or (objective.loss.quadratic and np.isfinite(made_at))):
-        factor = solver.factor(objective.curvature(), preconditioner=last) if last is not None and last.iterative else None
+        iterative = last is not None and last.iterative  # then the last preconditioner is worth keeping
+        factor = solver.factor(objective.curvature(), preconditioner=last) if iterative else None
     return objective, NewtonInfo(converged, n_iter, float(decrement), factor)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from ._design import Design
 from ._parallel import block_size, blocks
-from .curvature import EmpiricalFisher, Hessian, MixedWeights, to_outputs, to_vector
+from .curvature import Hessian, MixedWeights, to_outputs, to_vector
+from .fisher import EmpiricalFisher
 
 # Computed on first use and never pickled or taken over to other parameters.
 _CACHED = ("_outputs", "_gradient_by_output", "_curvature_by_output", "_curvature_factors")

@@ -34,7 +34,8 @@ def make(kind, fit_intercept=True, sparse_rows=False, offset=3.0):
         penalty[:, -1] = 0.0
     if kind == "softmax":
         s, f = rng.random((N, 1)), rng.standard_normal((N, q))
-        weights = MixedWeights(*(factor * part for factor, part in zip((s, s**0.5), Softmax().curvature_factors(None, f))))
+        a, b = Softmax().curvature_factors(None, f)
+        weights = MixedWeights(s * a, s**0.5 * b)
         full = s[:, :, None] * Softmax().curvature(None, f)
     elif kind == "outputs":
         weights = rng.random((N, q))

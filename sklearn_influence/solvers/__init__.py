@@ -5,10 +5,9 @@ curvature only through its products, diagonals, samples of rows, and ``dense`` w
 """
 
 from .approximate import Diagonal, OuterProduct
-from .choice import Auto, cost_in_passes, get_solver, needs_parameters
+from .choice import Auto, get_solver
 from .conjugate_gradient import ConjugateGradient
 from .direct import Direct
-from .info import SolveInfo, listening, merge
-from .steps import error_norms, newton_step
+from .info import SolveInfo
 
 __all__ = ["Auto", "ConjugateGradient", "Diagonal", "Direct", "OuterProduct", "SolveInfo", "get_solver"]

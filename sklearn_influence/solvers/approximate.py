@@ -19,8 +19,7 @@ def _positions(parameters):
         given = np.flatnonzero(given)
     if given.ndim != 1 or given.dtype.kind not in "iu":
         raise TypeError(
-            "parameters must be positions in params_ (integers), a mask over them, or None, got "
-            f"{parameters!r}."
+            f"parameters must be positions in params_ (integers), a mask over them, or None, got {parameters!r}."
         )
     positions = np.unique(given)
     if len(positions) != len(given) or not len(positions) or positions[0] < 0:
@@ -185,8 +184,10 @@ class OuterProductFactor(InverseBySolves):
 
 def _by_rows(curvature):
     """Whether there are fewer rows than unknowns, and a positive diagonal to add their products to."""
-    coupled = curvature.coupled or curvature.n_outputs == 1
-    return coupled and curvature.design.n_rows < curvature.shape[0] and bool((curvature.penalty[:, : curvature.design.n_features] > 0).all())
+    design = curvature.design
+    together = curvature.coupled or curvature.n_outputs == 1
+    penalised = (curvature.penalty[:, : design.n_features] > 0).all()
+    return together and design.n_rows < curvature.shape[0] and bool(penalised)
 
 
 class _Woodbury:

@@ -66,7 +66,7 @@ def direct_size(objective, representation="primal"):
 
 def cost_in_passes(objective, representation="primal"):
     """What a direct factor costs, in passes ``X' W X V`` over the rows."""
-    n, d, entries = _shape(objective, representation)
+    _, d, entries = _shape(objective, representation)
     q = objective.n_outputs
     pairs = q if objective.loss.separable else q * (q - 1) / 2
     # Passes over few columns run at about a quarter of the rate of the large products.
@@ -102,14 +102,15 @@ def get_solver(solver):
     >>> get_solver("direct")
     Direct(damping=0.0)
     """
-    names = ", ".join(map(repr, SOLVERS))
-    if isinstance(solver, str):
-        if solver in SOLVERS:
-            return SOLVERS[solver]()
-        raise ValueError(f"solver must be one of {names}, or an object such as solvers.Direct(damping=...), got {solver!r}.")
-    if not isinstance(solver, tuple(SOLVERS.values())):
-        raise TypeError(f"solver must be one of {names}, or an object such as solvers.Direct(damping=...), got {solver!r}.")
-    return solver
+    if isinstance(solver, str) and solver in SOLVERS:
+        return SOLVERS[solver]()
+    if isinstance(solver, tuple(SOLVERS.values())):
+        return solver
+    text = (
+        f"solver must be one of {', '.join(map(repr, SOLVERS))}, or an object such as solvers.Direct(damping=...), got "
+        f"{solver!r}."
+    )
+    raise (ValueError if isinstance(solver, str) else TypeError)(text)
 
 
 def needs_parameters(solver):

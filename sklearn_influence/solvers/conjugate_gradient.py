@@ -77,9 +77,7 @@ class ConjugateGradient:
         number_option("n_directions", self.n_directions, lowest=1, whole=True)
         damped_option(self.damping)
         if self.preconditioner not in PRECONDITIONERS:
-            raise ValueError(
-                f"preconditioner must be 'principal', 'diagonal' or None, got {self.preconditioner!r}."
-            )
+            raise ValueError(f"preconditioner must be 'principal', 'diagonal' or None, got {self.preconditioner!r}.")
 
     def factor(self, curvature, preconditioner=None):
         """What solves with ``curvature``, by the ``preconditioner`` (a factor of a nearby curvature) where given."""

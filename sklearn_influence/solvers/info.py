@@ -23,8 +23,8 @@ class SolveInfo:
         Of the column that took most; 1 for a direct solve.
     residual : ndarray of shape (k,)
         ``|b - H x|`` of each column over ``|b|``, in a norm without units: that of the preconditioner (conjugate
-        gradients, where it is the error in the norm of H as far as the preconditioner is H), else of the curvature's own
-        diagonal. H is the true curvature: for an approximation of its inverse the residual says how crude it is.
+        gradients, where it is the error in the norm of H as far as the preconditioner is H), else of the curvature's
+        own diagonal. H is the true curvature: for an approximation of its inverse the residual says how crude it is.
         Directions without curvature do not count.
     reason : str
         In words, for a person.

@@ -120,7 +120,7 @@ class Principal(Diagonal):
         U = rng.standard_normal((d, min(n_directions + 8, d)))
         for _ in range(_POWERS + 1):
             U = np.linalg.qr(product(U))[0]
-        values, turn = _backend.eigh(U.T @ product(U))
+        _, turn = _backend.eigh(U.T @ product(U))
         U = U @ turn[:, ::-1][:, :n_directions]
         V = np.zeros((design.width, U.shape[1] + design.fit_intercept))
         V[:d, : U.shape[1]] = scale * U
@@ -130,7 +130,7 @@ class Principal(Diagonal):
 
     def __call__(self, R):
         theta = self._curvature.encode_about(self._mean, R)
-        q, width, k = theta.shape
+        q, _, k = theta.shape
         along = self._Q.transpose(0, 2, 1) @ theta  # (q, n_directions, k)
         if len(self._correction) == 1 and q > 1:
             along = (self._correction[0] @ along.reshape(-1, k)).reshape(q, -1, k)

@@ -89,7 +89,8 @@ def test_half_and_inverses(rng):
         half = block.half(Z)
         np.testing.assert_allclose(half.T @ half, Z.T @ block.inverse() @ Z, rtol=1e-8)
     H = hessian(rng)
-    np.testing.assert_allclose(H.decode_inverse(solvers.Direct().factor(H).inverse(0)), np.linalg.inv(dense(H)), rtol=1e-9)
+    inverse = H.decode_inverse(solvers.Direct().factor(H).inverse(0))
+    np.testing.assert_allclose(inverse, np.linalg.inv(dense(H)), rtol=1e-9)
 
 
 def test_damping_adds_to_the_diagonal(rng):
