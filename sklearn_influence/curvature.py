@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from ._backend import check_memory
+from ._minibatch import RowSampler
 from ._parallel import block_size, blocks
 
 
@@ -338,6 +339,17 @@ class Hessian:
         if self.gauge.any():
             theta = theta - self.gauge[:, None] * theta.mean(axis=0)
         return theta
+
+    def weigh(self, rows, eta):
+        """``W_i eta_i`` for the rows' (m, q, k) eta, which may be overwritten."""
+        if self.coupled:
+            return self.weights.take(rows).times(eta)
+        eta *= self.weights[rows][:, :, None]
+        return eta
+
+    def minibatch(self):
+        """This curvature as random rows show it, see :class:`RowSampler`."""
+        return RowSampler(self)
 
 
 def to_outputs(V, n_outputs, fit_intercept):

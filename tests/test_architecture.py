@@ -12,7 +12,7 @@ TESTS = Path(__file__).parent
 LEVELS = [
     {"_backend"},
     {"_validation", "_parallel", "losses"},
-    {"_design"},
+    {"_design", "_minibatch"},
     {"curvature", "solvers", "objective"},
     {"fisher"},
     {"primal", "newton", "effects", "certificates"},
