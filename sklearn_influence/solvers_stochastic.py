@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from numbers import Integral, Real
 
 import numpy as np
+from scipy.special import stdtrit
 from sklearn.utils import check_random_state
 
 from .solvers import SolveInfo
@@ -25,8 +26,8 @@ _BIAS = 0.25
 _RESTART = 0.5
 # Growth beyond the longest solution there can be that shows a scale which is too small.
 _GROWTH = 1e6
-# Norm of the error, in those of its standard errors, that chance does not reach.
-_CHANCE = 5.0
+# Chance of an error so many standard errors large that it is put down to a direction without curvature.
+_CHANCE = 1e-5
 _OFF_RANGE = "a right-hand side with a part along a direction without curvature never settles"
 # What all repeats of a block of columns may take (bytes).
 _STATE = 2**19
@@ -35,6 +36,8 @@ _STATE = 2**19
 @dataclass(frozen=True)
 class StochasticInfo(SolveInfo):
     """What :class:`SolveInfo` says, and how exact each number is.
+
+    ``rcond`` comes from estimated eigenvalues off the flat directions; those are not counted, ``nullity`` is 0.
 
     Attributes
     ----------
@@ -197,7 +200,8 @@ class StochasticFactor:
         size = run.nonzero(run.dual_norms(b))
         residual = run.dual_norms(b - self.sampler.product(solved)) / size
         # |H e| <= L |e|: errors that are so much larger than chance come from where no recursion settles.
-        if converged and (residual > _CHANCE * self.largest * run.errors(repeats) / size + 1e-6).any():
+        reach = stdtrit(self.solver.n_repeats - 1, 1 - _CHANCE) * self.largest * run.errors(repeats)
+        if converged and (residual > reach / size + 1e-6).any():
             converged, reason = False, "the residual is larger than the standard error explains: " + _OFF_RANGE
         common = self.sampler.common(B)
         X, each = self.sampler.leave(solved) + common, self.sampler.leave(repeats) + common
