@@ -42,32 +42,22 @@ class RowSampler:
         self.curvature, self.design = curvature, curvature.design
         self.q, self.width = curvature.penalty.shape
         self.centre, self.penalty = curvature.centre, curvature.penalty.T
-        squares, weights, unseen = self._column_squares()
+        squares, weights = self._column_squares()
         d = self.design.n_features
         diagonal = squares + self.penalty
         # A penalised intercept is a penalty along (-centre, 1) here, as in Hessian.form.
         self.tilt = np.append(-self.centre, 1.0) if d < self.width and self.penalty[-1].any() else None
         if self.tilt is not None:
             diagonal[:-1] += self.tilt[:-1, None] ** 2 * self.penalty[-1]
-        equal = (self.penalty == self.penalty[:, :1]).all()
-        self.shifts = unseen and equal and self.tilt is None and self.q > 1
+        self.shifts = curvature.common_shifts and self.tilt is None
         mean = diagonal.mean(axis=1)
         self.column = np.where(mean > 0, 1 / np.sqrt(np.where(mean > 0, mean, 1.0)), 0.0)
         self.diagonal = diagonal * self.column[:, None] ** 2
         self.diagonal[self.diagonal == 0] = 1.0
         self._set_probabilities(weights)
 
-    def _weights(self, rows):
-        """Diagonal of each row's W (m, q), and the sums of its lines (m, q)."""
-        m = rows.stop - rows.start
-        if not self.curvature.coupled:
-            w = self.curvature.weigh(rows, np.ones((m, self.q, 1)))[:, :, 0]
-            return w, w
-        whole = self.curvature.weigh(rows, np.broadcast_to(np.eye(self.q), (m, self.q, self.q)))
-        return np.einsum("ncc->nc", whole), whole.sum(axis=2)
-
     def _rows(self):
-        size = 8 * (self.width + self.q**2)
+        size = 8 * (self.width + self.q)
         yield from blocks(self.design.n_rows, block_size(size, share=0.25))
 
     def _squares(self, rows):
@@ -77,12 +67,11 @@ class RowSampler:
         return (X.astype(np.float64, copy=False) - self.centre) ** 2
 
     def _column_squares(self):
-        """``sum_i w_i z_i**2`` about the centre (width, q), all w (n, q), and whether a common shift is never seen."""
-        d, unseen = self.design.n_features, self.curvature.coupled
-        out, weights = np.zeros((self.width, self.q)), np.empty((self.design.n_rows, self.q))
+        """``sum_i w_i z_i**2`` about the centre (width, q), and all w (n, q)."""
+        d = self.design.n_features
+        out = np.zeros((self.width, self.q))
+        weights = np.broadcast_to(self.curvature.weights_by_output(), (self.design.n_rows, self.q))
         for rows in self._rows():
-            weights[rows], lines = self._weights(rows)
-            unseen = unseen and np.abs(lines).max(initial=0.0) <= 1e-10 * weights[rows].max(initial=0.0)
             out[:d] += self._squares(rows).T @ weights[rows]
         if (weights < 0).any():
             raise ValueError(
@@ -92,10 +81,10 @@ class RowSampler:
         total = weights.sum(axis=0)
         out[:d][out[:d] <= (_CONSTANT * self.centre[:, None]) ** 2 * total] = 0.0
         out[d:] = total
-        return out, weights, bool(unseen)
+        return out, weights
 
     def _set_probabilities(self, weights):
-        d, traces = self.design.n_features, np.empty_like(weights)
+        d, traces = self.design.n_features, np.empty(weights.shape)
         inverse = self.column[:, None] ** 2 / self.diagonal
         for rows in self._rows():
             traces[rows] = weights[rows] * (self._squares(rows) @ inverse[:d] + inverse[d:].sum(axis=0))
@@ -135,12 +124,7 @@ class RowSampler:
 
     def common(self, B):
         """H^-1 B along a common shift of all outputs that only the penalty sees: (p, k)."""
-        if not self.shifts:
-            return 0.0
-        b = self.curvature.encode(B).reshape(self.q, self.width, -1)
-        inverse = np.where(self.penalty[:, 0] > 0, 1 / np.where(self.penalty[:, 0] > 0, self.penalty[:, 0], 1.0), 0.0)
-        theta = np.repeat(b.mean(axis=0, keepdims=True) * inverse[:, None], self.q, axis=0)
-        return self.curvature.decode(theta.reshape(1, -1, theta.shape[-1]))
+        return self.curvature.split_common(B)[0] if self.shifts else 0.0
 
     def _off_shift(self, theta):
         """theta (..., q, k) without its mean over outputs."""

@@ -44,7 +44,8 @@ class MixedWeights:
 
     def by_output(self):
         """(n, q): the weights of each output with itself."""
-        return self.diagonal + self.sign * self.outer**2
+        weights = self.diagonal + self.sign * self.outer**2
+        return np.maximum(weights, 0.0)  # rounding must not turn a row against itself
 
     def take(self, rows):
         return MixedWeights(self.diagonal[rows], self.outer[rows], self.sign)
@@ -298,10 +299,15 @@ class Hessian:
             (E[c, :, c] if self.coupled else E[c])[...] += (V * penalty[:, None]).T @ V
         return E
 
+    @property
+    def common_shifts(self):
+        """Along common shifts of all outputs the curvature is the penalty alone."""
+        return self.shift_invariant and bool((self.penalty == self.penalty[0]).all())
+
     def split_common(self, B):
         """The solution (p, k) along common shifts of all outputs, where the curvature is the penalty, and what is left
         of B to solve for. That part can be much larger than the rest, of which it would leave few digits."""
-        if not self.shift_invariant or not (self.penalty == self.penalty[0]).all():
+        if not self.common_shifts:
             return None, self.off_gauge(B)
         theta = to_outputs(B, self.n_outputs, self.design.fit_intercept)
         common, penalty = theta.mean(axis=0), self.penalty[0][:, None]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_influence._design import Design
-from sklearn_influence.curvature import Hessian
+from sklearn_influence.curvature import Hessian, MixedWeights
 from sklearn_influence.losses import Softmax
 
 KINDS = ["single", "shared", "separate", "softmax"]
@@ -17,7 +17,7 @@ def hessian(kind="single", *, n=80, d=4, penalty=1.0, intercept=True, units=1.0,
     if intercept:
         penalties[:, -1] = 0.0
     if kind == "softmax":
-        weights = Softmax().curvature(None, rng.standard_normal((n, q)))
+        weights = MixedWeights(*Softmax().curvature_factors(None, rng.standard_normal((n, q))))
     else:
         weights = rng.random((n, q if kind == "separate" else 1)) + 0.1
     return Hessian(Design(make(X), intercept), weights, penalties, shift_invariant=kind == "softmax")

@@ -106,8 +106,12 @@ def test_weigh():
         q = H.n_outputs
         eta = np.random.default_rng(0).standard_normal((2, q, 3))
         rows = np.array([4, 9])
-        W = H.weights[rows]
-        expected = W @ eta if H.coupled else W[:, :, None] * eta
+        if H.coupled:
+            a, b = H.weights.diagonal[rows], H.weights.outer[rows]
+            W = a[:, :, None] * np.eye(q) - b[:, :, None] * b[:, None, :]
+        else:
+            W = H.weights[rows][:, :, None] * np.eye(q)
+        expected = W @ eta
         np.testing.assert_allclose(H.weigh(rows, eta.copy()), expected)
 
 

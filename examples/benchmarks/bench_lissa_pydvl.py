@@ -30,7 +30,7 @@ from sklearn_influence._design import Design
 from sklearn_influence.curvature import Hessian
 from sklearn_influence.losses import Logistic, Softmax
 from sklearn_influence.solvers import Direct
-from sklearn_influence.solvers_stochastic import Stochastic
+from sklearn_influence.solvers.stochastic import Stochastic
 
 OUT = Path(__file__).with_suffix(".json")
 PROBLEMS = {"breast cancer": load_breast_cancer, "wine": load_wine, "digits": load_digits}

@@ -9,5 +9,6 @@ from .choice import Auto, get_solver
 from .conjugate_gradient import ConjugateGradient
 from .direct import Direct
 from .info import SolveInfo
+from .stochastic import Stochastic
 
-__all__ = ["Auto", "ConjugateGradient", "Diagonal", "Direct", "OuterProduct", "SolveInfo", "get_solver"]
+__all__ = ["Auto", "ConjugateGradient", "Diagonal", "Direct", "OuterProduct", "SolveInfo", "Stochastic", "get_solver"]

@@ -8,6 +8,7 @@ from .._backend import physical_memory
 from .approximate import Diagonal, OuterProduct
 from .conjugate_gradient import ConjugateGradient
 from .direct import Direct
+from .stochastic import Stochastic
 
 # Direct solves win from about so many right-hand sides on.
 _MANY = 100
@@ -77,6 +78,7 @@ SOLVERS = {
     "auto": Auto,
     "direct": Direct,
     "cg": ConjugateGradient,
+    "stochastic": Stochastic,
     "outer_product": OuterProduct,
     "diagonal": Diagonal,
 }
@@ -87,7 +89,7 @@ def get_solver(solver):
 
     Parameters
     ----------
-    solver : {"auto", "direct", "cg", "outer_product", "diagonal"} or a solver object
+    solver : {"auto", "direct", "cg", "stochastic", "outer_product", "diagonal"} or a solver object
 
     Raises
     ------

@@ -35,7 +35,10 @@ class SolveInfo:
         Directions without curvature, along which the solution of smallest norm was taken. A softmax model's common
         shift of the intercepts, known beforehand, is not counted.
     standard_error : ndarray of shape (n_params, k) or None
-        Of each entry of the solution; of a stochastic solve only.
+        Of each entry of the solution, over the repeats of a stochastic solve; infinite where its recursion grew.
+    repeats : ndarray of shape (n_repeats, n_params, k) or None
+        The solutions whose mean is a stochastic one: ``(g @ repeats).std(axis=0, ddof=1) / sqrt(n_repeats)`` is the
+        standard error of ``g'X``.
     """
 
     solver: object
@@ -46,6 +49,7 @@ class SolveInfo:
     rcond: float = np.nan
     nullity: int = 0
     standard_error: np.ndarray | None = None
+    repeats: np.ndarray | None = None
 
     @property
     def worst(self):
@@ -86,4 +90,5 @@ def merge(infos):
         min(info.rcond for info in infos),
         max(info.nullity for info in infos),
         np.hstack(errors) if same else None,
+        np.concatenate([info.repeats for info in infos], axis=2) if same else None,
     )

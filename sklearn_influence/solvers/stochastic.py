@@ -1,15 +1,14 @@
 r"""Inverse curvature from random rows: the recursion of LiSSA, with a standard error."""
 
 from dataclasses import dataclass, replace
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 from scipy.special import stdtrit
 from sklearn.utils import check_random_state
 
-from .solvers import SolveInfo
-
-__all__ = ["Stochastic"]
+from .info import SolveInfo, report
+from .steps import InverseBySolves, damped_option, number_option
 
 # Products with all rows that the extreme eigenvalues may take. The recursion contracts as long as the largest is not
 # missed by half, which a random start does with a probability below 1e-20 sqrt(p) (Kuczynski and Wozniakowski 1992).
@@ -31,28 +30,6 @@ _CHANCE = 1e-5
 _OFF_RANGE = "a right-hand side with a part along a direction without curvature never settles"
 # What all repeats of a block of columns may take (bytes).
 _STATE = 2**19
-
-
-@dataclass(frozen=True)
-class StochasticInfo(SolveInfo):
-    """What :class:`SolveInfo` says, and how exact each number is.
-
-    ``rcond`` comes from estimated eigenvalues off the flat directions; those are not counted, ``nullity`` is 0.
-
-    Attributes
-    ----------
-    residual : ndarray of shape (k,)
-        ``|B - H X| / |B|`` of each column over all rows, every parameter scaled to unit curvature.
-    standard_error : ndarray of shape (p, k)
-        Of each entry of X, over the repeats; infinite where the recursion grew.
-    repeats : ndarray of shape (n_repeats, p, k)
-        The solutions whose mean is X: ``(G.T @ repeats).std(axis=0, ddof=1) / sqrt(n_repeats)`` is the standard error
-        of the influences ``G.T @ X``.
-    """
-
-    residual: np.ndarray | None = None
-    standard_error: np.ndarray | None = None
-    repeats: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -112,17 +89,17 @@ class Stochastic:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from sklearn_influence._design import Design
-    >>> from sklearn_influence.curvature import Hessian
-    >>> from sklearn_influence.solvers_stochastic import Stochastic
-    >>> X = np.random.default_rng(0).normal(size=(100, 3)) * [1, 1e3, 1e-3]
-    >>> H = Hessian(Design(X, fit_intercept=False), np.ones((100, 1)), np.zeros((1, 3)))
-    >>> solution, info = Stochastic(random_state=0).factor(H)(X[:1].T)
-    >>> info.converged
-    True
-    >>> bool(np.isclose(X[0] @ solution, X[0] @ np.linalg.solve(X.T @ X, X[0]), rtol=0.02)[0])
-    True
+    >>> from sklearn.datasets import load_wine
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn_influence import InfluenceEstimator
+    >>> from sklearn_influence.solvers import Stochastic
+    >>> X, y = load_wine(return_X_y=True)  # as it is, not scaled
+    >>> estimator = LogisticRegression(solver="newton-cholesky")
+    >>> model = InfluenceEstimator(estimator, solver=Stochastic(random_state=0), method="first_order").fit(X, y)
+    >>> g = model.influence_on_params([0])[0]
+    >>> info = model.solve_info_
+    >>> info.converged, info.standard_error.shape == info.repeats.mean(axis=0).shape
+    (True, True)
     """
 
     n_samples: int = 32
@@ -133,13 +110,16 @@ class Stochastic:
     scale: float | None = None
     random_state: object = None
 
+    exact = False
+    curvature_kind = "hessian"
+
     def __post_init__(self):
         for name, least in (("n_samples", 1), ("n_repeats", 2), ("max_iter", 4)):
-            _check(name, getattr(self, name), Integral, f"an integer >= {least}", lambda v, least=least: v >= least)
-        _check("tol", self.tol, Real, "a finite number > 0", lambda v: 0 < v < np.inf)
-        _check("damping", self.damping, Real, "a finite number >= 0", lambda v: 0 <= v < np.inf)
+            number_option(name, getattr(self, name), lowest=least, whole=True)
+        number_option("tol", self.tol, lowest=0.0, above=True)
+        damped_option(self.damping)
         if self.scale is not None:
-            _check("scale", self.scale, Real, "None or a finite number > 0", lambda v: 0 < v < np.inf)
+            number_option("scale", self.scale, lowest=0.0, above=True)
         if not isinstance(self.random_state, np.random.RandomState):
             valid = self.random_state is None or isinstance(self.random_state, Integral)
             if not valid or isinstance(self.random_state, bool):
@@ -154,15 +134,8 @@ class Stochastic:
         return StochasticFactor(curvature.damped(self.damping) if self.damping else curvature, self)
 
 
-def _check(name, value, kind, wanted, valid):
-    if isinstance(value, bool) or not isinstance(value, kind):
-        raise TypeError(f"{name} must be {wanted}, got {value!r}.")
-    if not valid(value):
-        raise ValueError(f"{name} must be {wanted}, got {value!r}.")
-
-
-class StochasticFactor:
-    """``factor(B)`` is an estimate of ``H^-1 B`` and its :class:`StochasticInfo`."""
+class StochasticFactor(InverseBySolves):
+    """``factor(B)`` is an estimate of ``H^-1 B``, and a SolveInfo with its standard error."""
 
     def __init__(self, curvature, solver):
         self.curvature, self.solver = curvature, solver
@@ -170,6 +143,9 @@ class StochasticFactor:
         self.largest, self.smallest = _extreme_eigenvalues(self.sampler)
         self.safe_scale = 1.1 * self.largest + self.sampler.reach / solver.n_samples
         self.scale = self.safe_scale if solver.scale is None else float(solver.scale)
+        # Some ten times scale by the smallest eigenvalue are the steps that are usual.
+        share = solver.n_samples * solver.n_repeats / max(curvature.design.n_rows, 1)
+        self.operations = 10 * self.scale / self.smallest * share * curvature.operations
 
     def __call__(self, B):
         if not np.isfinite(B).all():
@@ -177,7 +153,7 @@ class StochasticFactor:
         if B.shape[1] == 0:
             each = np.zeros((self.solver.n_repeats, *B.shape))
             rcond = self.smallest / self.largest
-            return each[0], StochasticInfo(True, 0, "nothing to solve", rcond, 0, np.zeros(0), each[0], each)
+            return each[0], SolveInfo(self.solver, True, 0, np.zeros(0), "nothing to solve", rcond, 0, each[0], each)
         seed = check_random_state(self.solver.random_state).randint(2**31 - 1)
         # Blocks of columns whose state stays in cache meet the same rows; all at once would take five times as long.
         size = max(1, _STATE // (8 * self.solver.n_repeats * self.curvature.shape[0]))
@@ -189,7 +165,7 @@ class StochasticFactor:
             for name in ("residual", "standard_error", "repeats")
         }
         info = replace(first, iterations=max(info.iterations for info in infos), **joined)
-        return np.concatenate([X for X, _ in parts], axis=1), info
+        return np.concatenate([X for X, _ in parts], axis=1), report(info)
 
     def _solve(self, B, seed):
         run = _Recursion(self, B.shape[1], seed)
@@ -209,9 +185,7 @@ class StochasticFactor:
         if run.grew:
             error = np.full_like(error, np.inf)
         rcond = self.smallest / self.largest
-        info = StochasticInfo(
-            converged, run.steps, reason, rcond, 0, residual=residual, standard_error=error, repeats=each
-        )
+        info = SolveInfo(self.solver, converged, run.steps, residual, reason, rcond, 0, error, each)
         return X, info
 
     def _refine(self, run, b):

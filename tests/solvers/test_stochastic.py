@@ -8,7 +8,7 @@ from scipy.stats import t
 
 from sklearn_influence._minibatch import RowSampler
 from sklearn_influence.curvature import Hessian
-from sklearn_influence.solvers_stochastic import Stochastic, _extreme_eigenvalues
+from sklearn_influence.solvers.stochastic import Stochastic, _extreme_eigenvalues
 
 
 def exact(H, B):
@@ -215,7 +215,7 @@ def test_blocks_of_columns_see_the_same_rows(monkeypatch):
     H = hessian()
     B = sides(H, k=5)
     whole, info = Stochastic(random_state=0).factor(H)(B)
-    monkeypatch.setattr("sklearn_influence.solvers_stochastic._STATE", 8 * 8 * 5 * 2)
+    monkeypatch.setattr("sklearn_influence.solvers.stochastic._STATE", 8 * 8 * 5 * 2)
     parts, other = Stochastic(random_state=0).factor(H)(B)
     assert other.standard_error.shape == whole.shape and other.repeats.shape == info.repeats.shape
     np.testing.assert_allclose(parts, whole, rtol=0.1, atol=0.05 * np.abs(whole).max())
