@@ -11,6 +11,8 @@ _GRAM_ROWS = 2048
 _GRAM_COLUMNS = 512
 # The part of the working memory for blocks of one pass over the rows: larger ones are no faster.
 _PASS = 1 / 16
+# Numbers that fit the second-level cache.
+_CACHED = 2**17
 # Relative to its mean, a column's spread below this is the rounding of the mean.
 _CONSTANT = 64 * np.finfo(float).eps
 
@@ -157,9 +159,13 @@ class Design:
     def column_squares(self, weights):
         """``sum_i w_i [x_i, 1]_j**2`` for weights of shape (n, k): (width, k)."""
         out = np.zeros((self.width, weights.shape[1]))
-        for rows in blocks(self.n_rows, block_size(8 * self.n_features, share=0.25)):
+        size = block_size(8 * self.n_features, share=0.25)
+        if not self.is_sparse:  # squares that stay in cache until they are summed
+            size = min(size, max(_CACHED // max(self.n_features, 1), 16))
+            buffer = np.empty((min(size, self.n_rows), self.n_features))
+        for rows in blocks(self.n_rows, size):
             X = self.X[rows]
-            squares = X.multiply(X) if self.is_sparse else X.astype(np.float64, copy=False) ** 2
+            squares = X.multiply(X) if self.is_sparse else np.square(X, out=buffer[: len(X)], dtype=np.float64)
             out[: self.n_features] += squares.T @ weights[rows]
         if self.fit_intercept:
             out[-1] = weights.sum(axis=0)

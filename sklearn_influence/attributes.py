@@ -44,7 +44,7 @@ class FittedMixin:
     def _remember(self, family, objective, *, frozen=False):
         """Take up a new fit: the objective at the estimator's parameters, nothing factored yet."""
         self._fitted = FittedModel(family, objective, frozen=frozen)
-        self._certificate = self._solve_info = None
+        self._certificate = None
         self.n_samples_fit_ = objective.n_rows
         self.sample_indices_ = np.arange(objective.n_rows)
 
@@ -112,11 +112,11 @@ class FittedMixin:
         """How the solves of the last question went: a :class:`~sklearn_influence.solvers.SolveInfo`, with the solver
         that ``"auto"`` took, iterations, and the relative residual of every column that was solved for."""
         check_is_fitted(self)
-        if getattr(self, "_solve_info", None) is None:
+        if self._fitted.solve_info is None:
             raise AttributeError(
                 f"{type(self).__name__} has no solve_info_ yet: ask for an influence, leverages or curvature_solve."
             )
-        return self._solve_info
+        return self._fitted.solve_info
 
     def _tell(self, info):
         """Keep what the solves of a question say, and warn once where they did not converge."""
@@ -124,7 +124,7 @@ class FittedMixin:
             representation = self._options().representation
             _, why = Auto().choose(self._objective, self.method, representation)
             info = replace(info, reason=f"auto took {type(info.solver).__name__}, since {why}: {info.reason}")
-        self._solve_info = info
+        self._fitted.solve_info = info
         if info.converged:
             return
         poor = int((info.residual > 10 * getattr(info.solver, "tol", 0.0)).sum())

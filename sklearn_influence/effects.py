@@ -25,8 +25,8 @@ _ALONE = 1e-12
 HIGH_LEVERAGE = 0.5
 # Groups up to this many unknowns of their own update the factor; larger ones factor the retained rows.
 _WOODBURY = 500
-# Rows that the scale of a typical one is estimated from where each takes an iterative solve.
-_SCALE_ROWS = 64
+# Rows that the scale of a typical one is estimated from, at most.
+_SCALE_ROWS = 1024
 # "balanced" weights change the curvature by a share of 1 / class size: not followed where no class is smaller.
 _LARGE_CLASS = 10_000
 
@@ -395,13 +395,12 @@ def row_scale(objective, factor, rows=None):
     rows = np.flatnonzero(objective.sample_weight > 0) if rows is None else rows
     if not len(rows):
         return 0.0
-    if factor.iterative:  # a scale needs no more than the preconditioner's idea of H^-1, on some of the rows
+    if len(rows) > _SCALE_ROWS:
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, _SCALE_ROWS).astype(int))]
+    # A solve each is less than the leverages of several outputs, and a scale needs no more than a preconditioner.
+    if factor.iterative or len(rows) <= objective.n_params:
         G = objective.sample_gradients(rows)
         squares = np.einsum("pi,pi->i", G, factor.rough(G))
-    elif len(rows) <= objective.n_params:  # a solve each, which is less than the leverages of several outputs
-        G = objective.sample_gradients(rows)
-        squares = np.einsum("pi,pi->i", G, factor(G)[0])
     else:
         u = objective.output_gradients(rows)
         squares = (u * apply(objective.leverage(factor, rows), u)).sum(axis=1)

@@ -54,6 +54,7 @@ class FittedModel:
         self.objective = objective
         self.frozen = frozen
         self.edited, self.settled = False, True
+        self.solve_info = None
         self._cache = {}
         self._lock = threading.RLock()
 
@@ -77,7 +78,7 @@ class FittedModel:
         return {name: getattr(self, name) for name in ("family", "objective", "frozen", "edited", "settled")}
 
     def __setstate__(self, state):
-        self.__dict__.update(state, _cache={}, _lock=threading.RLock())
+        self.__dict__.update(state, solve_info=None, _cache={}, _lock=threading.RLock())
 
     def __deepcopy__(self, memo):
         new = type(self).__new__(type(self))
@@ -154,7 +155,7 @@ class FittedModel:
     def _refined(objective, solver):
         """The objective at its minimum, and how the minimisation went."""
         rows = np.flatnonzero(objective.sample_weight > 0)
-        sample = rows[np.unique(np.linspace(0, len(rows) - 1, 256).astype(int))]
+        sample = rows[np.unique(np.linspace(0, len(rows) - 1, 64).astype(int))]
         limits = dict(
             scale=lambda current, factor: row_scale(current, factor, sample), tol=_REFINE_TOL, max_iter=_REFINE_STEPS
         )

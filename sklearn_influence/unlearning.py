@@ -122,7 +122,6 @@ class UnlearningMixin(FittedMixin):
                 stacklevel=2,
             )
         self.estimator_, self._fitted, self._certificate, self._source = estimator, edited, certificate, source
-        self._solve_info = None
         self.sample_indices_ = self.sample_indices_[kept]
         return self
 

@@ -6,7 +6,6 @@ from functools import cached_property, partial
 import numpy as np
 
 from .. import _backend
-from .._parallel import block_size
 from .info import SolveInfo, report
 from .steps import damped_option
 
@@ -14,6 +13,9 @@ from .steps import damped_option
 # from the rows.
 _CAREFUL = 1e-6
 _SMALL = 1e-5
+# Up to this size a product with the inverse of the factor takes half the time of a triangular solve; above they are
+# alike, and the inverse would be another array of this size.
+_INVERTED = 1024
 
 
 @dataclass(frozen=True)
@@ -218,8 +220,7 @@ class _BlockFactor:
         """R' B with ``H^-1 = R R'``: squared column norms are leverages, at half the cost of a solve."""
         if self.L is None:
             return self._root.T @ B
-        if block_size(8 * self.size, share=0.25, largest=self.size) < self.size:
-            # Twice the time of a product with the inverse, which would be another array of this size.
+        if self.size > _INVERTED:
             return _backend.triangular_solve(self.L, self.scale[:, None] * B)
         return _backend.triangular_product(self._inverse_root, B)
 

@@ -9,8 +9,8 @@ PRECONDITIONERS = ("principal", "diagonal", None)
 # Principal directions of all outputs together, at most.
 _UNKNOWNS = 1024
 # Rows that the directions are found from.
-_SAMPLE = 4096
-_POWERS = 2
+_SAMPLE = 2048
+_POWERS = 1
 
 
 def make_preconditioner(curvature, name, n_directions):
