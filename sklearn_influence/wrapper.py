@@ -76,12 +76,19 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
         that ends in one, in any nesting. It is cloned by ``fit``, a frozen one copied.
     method : {"newton", "first_order"}, default="newton"
         "newton": one Newton step on the retained rows, exact for squared loss. "first_order": the classical
-        infinitesimal influence, which underestimates the rows of high leverage.
-    solver : {"auto", "direct"} or a solver object, default="auto"
-        How the curvature is inverted; ``solvers.Direct(damping=...)`` carries options.
+        infinitesimal influence, which underestimates the rows of high leverage. "newton" needs the true curvature, and
+        is refused with the solvers that approximate it: "stochastic", "outer_product" and "diagonal".
+    solver : {"auto", "direct", "cg", "stochastic", "outer_product", "diagonal"} or a solver object, default="auto"
+        How the curvature is inverted. "direct": factored. "cg": conjugate gradients, to 1e-10. "stochastic": LiSSA, to
+        a stated standard error. "outer_product": the empirical Fisher matrix in its place. "diagonal": its diagonal
+        alone. "auto": "direct" where that fits in memory and is worth its price, else "cg"; ``solve_info_.reason``
+        says which and why. Objects of :mod:`sklearn_influence.solvers` carry options, as
+        ``solvers.ConjugateGradient(tol=1e-6)`` and ``solvers.Stochastic(random_state=0)``. Refinement and ``unlearn``
+        take the true curvature, without damping, whatever the solver.
     representation : {"auto", "primal", "dual"}, default="auto"
         Which unknowns: "primal", the parameters; "dual", coordinates of the rows' span, as many as there are rows.
-        "auto" takes the dual where there are more columns than rows. The results are the same.
+        "auto" takes the dual where there are more columns than rows, unless the solver's result depends on what the
+        parameters are (damping, "diagonal", ``parameters``). The results are the same.
     refine : bool, default=True
         Take influences at the true optimum, found by Newton steps on a private copy, wherever the fit stopped. The
         estimator and its predictions stay as they are.
@@ -109,6 +116,11 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
     param_names_ : ndarray of str
     stationarity_ : Bunch
         How far the fit stopped from its optimum; computed on first access.
+    solve_info_ : SolveInfo
+        How the solves of the last question went: ``solver``, ``converged``, ``iterations``, ``residual`` (k,) without
+        unit for each column solved for, ``reason`` in words, ``rcond``, ``nullity``; after "stochastic" also
+        ``standard_error`` (n_params, k) and ``repeats`` (n_repeats, n_params, k). AttributeError before the first
+        question.
     certificate_ : Bunch
         Of the last ``unlearn``.
 
