@@ -150,8 +150,8 @@ def eigh_of_upper(A):
 
 
 def one_norm(A):
-    """The largest sum of absolute values over a column, without another matrix."""
-    return float(lapack.dlange("1", A))
+    """The largest sum of absolute values over a row of a matrix in C order, without another matrix."""
+    return float(lapack.dlange("1", A.T))  # A.T: the one in Fortran order
 
 
 def smallest_eigenvalue(A):

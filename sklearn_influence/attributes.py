@@ -31,8 +31,7 @@ def tells(method):
     def told(self, *args, **kwargs):
         with listening() as infos:
             result = method(self, *args, **kwargs)
-        if infos:
-            self._tell(merge(infos))
+        self._tell(infos)
         return result
 
     return told
@@ -112,26 +111,33 @@ class FittedMixin:
         """How the solves of the last question went: a :class:`~sklearn_influence.solvers.SolveInfo`, with the solver
         that ``"auto"`` took, iterations, and the relative residual of every column that was solved for."""
         check_is_fitted(self)
-        if self._fitted.solve_info is None:
+        info = self._fitted.solve_infos.get((self._options(), self.method))
+        if info is None:
             raise AttributeError(
                 f"{type(self).__name__} has no solve_info_ yet: ask for an influence, leverages or curvature_solve."
             )
-        return self._fitted.solve_info
+        return info
 
-    def _tell(self, info):
+    def _tell(self, infos):
         """Keep what the solves of a question say, and warn once where they did not converge."""
+        if not infos:  # all that was asked for is known already, and so is how it was solved
+            return
+        info, options = merge(infos), self._options()
+        if info.repeats is not None and options.representation == "dual":
+            start = self._fitted.start("dual")
+            repeats = np.stack([start.to_params(one) for one in info.repeats])
+            error = repeats.std(axis=0, ddof=1) / np.sqrt(len(repeats))
+            info = replace(info, repeats=repeats, standard_error=error)
         if isinstance(get_solver(self.solver), Auto):
-            representation = self._options().representation
-            _, why = Auto().choose(self._objective, self.method, representation)
+            _, why = Auto().choose(self._objective, self.method, options.representation)
             info = replace(info, reason=f"auto took {type(info.solver).__name__}, since {why}: {info.reason}")
-        self._fitted.solve_info = info
+        self._fitted.solve_infos[options, self.method] = info
         if info.converged:
             return
-        poor = int((info.residual > 10 * getattr(info.solver, "tol", 0.0)).sum())
         warnings.warn(
-            f"The solve did not converge for {poor} of {len(info.residual)} right-hand sides: the worst, column "
-            f"{info.worst}, is left with a relative residual of {info.residual[info.worst]:.2g} after "
-            f"{info.iterations} iterations. {info.reason}.",
+            f"The solve did not converge. {info.reason[0].upper()}{info.reason[1:]}. The worst of "
+            f"{len(info.residual)} right-hand sides, column {info.worst}, is left with a relative residual of "
+            f"{info.residual[info.worst]:.2g} after {info.iterations} iterations.",
             ConvergenceWarning,
             stacklevel=3,
         )

@@ -51,7 +51,7 @@ class InfluenceMixin(UnlearningMixin):
             warnings.warn(
                 f"{text} ({int(alone.sum())} such): its influence is the one-step estimate, no refit exists.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return positions
 
@@ -94,7 +94,7 @@ class InfluenceMixin(UnlearningMixin):
                 f"{several}, above {HIGH_LEVERAGE}: one Newton step is a rough estimate of a refit for it{others}. "
                 "unlearn on a copy gives the refit itself.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _warn_rough_groups(self, effects):
@@ -105,7 +105,7 @@ class InfluenceMixin(UnlearningMixin):
                 f"{effects.left.max():.0%} of the way is left (threshold {_FAR:.0%}). unlearn on a copy gives the "
                 "refit itself.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _test_rows(self, X):

@@ -25,7 +25,7 @@ class MixedWeights:
 
     def __init__(self, diagonal, outer, sign=-1.0):
         self.diagonal, self.outer, self.sign = diagonal, outer, sign
-        self.shape = (*outer.shape, outer.shape[1])
+        self.n_outputs = outer.shape[1]
 
     def times(self, eta):
         """W_i eta_i for eta of shape (n, q, k), in place."""
@@ -356,6 +356,33 @@ class Hessian:
     def minibatch(self):
         """This curvature as random rows show it, see :class:`RowSampler`."""
         return RowSampler(self)
+
+
+class RowCurvatures:
+    """``J_i' W_i J_i`` of some rows whose outputs mix, the i-th for the i-th column of what is multiplied.
+
+    Parameters
+    ----------
+    design : Design
+        The rows, k of them.
+    weights : MixedWeights
+    """
+
+    def __init__(self, design, weights):
+        self.design, self.weights = design, weights
+
+    def outputs(self, V, columns=slice(None)):
+        """``J_i v_i`` for V of shape (p, k), (k, q), where its columns belong to the rows ``columns``."""
+        theta = to_outputs(V, self.weights.n_outputs, self.design.fit_intercept)
+        return np.einsum("kj,qjk->kq", self._rows(columns), theta)
+
+    def product(self, V, columns):
+        """``J_i' W_i J_i v_i`` side by side, (p, k)."""
+        eta = self.weights.take(columns).times(self.outputs(V, columns)[:, :, None])[:, :, 0]
+        return to_vector(eta.T[:, None] * self._rows(columns).T, self.design.fit_intercept)
+
+    def _rows(self, columns):
+        return self.design.take(columns).centred(np.zeros(self.design.n_features))
 
 
 def to_outputs(V, n_outputs, fit_intercept):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ._parallel import block_size, blocks, threads
+from .leave_one_out import stepped_effects
 from .solvers.steps import newton_step
 
 # Where 1 - leverage is below this, the row's residual has lost half its digits, or the model without the row has flat
@@ -223,6 +224,9 @@ def row_effects(objective, factor, rows, method):
     weighting = objective.weighting
     classes = objective.class_gradients() if weighting.balanced else np.zeros((objective.n_params, 0))
     large = weighting.balanced and np.bincount(weighting.codes).min() > _LARGE_CLASS and not objective.loss.quadratic
+    mixing = not objective.loss.separable and not weighting.balanced
+    if method == "newton" and factor.iterative and mixing and len(rows) <= objective.n_params:
+        return stepped_effects(objective, factor, rows)
     if not weighting.balanced or method == "first_order" or large:
         return _row_effects(objective, factor, rows, method, classes, objective)
     parts = []

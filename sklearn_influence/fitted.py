@@ -12,7 +12,7 @@ from sklearn.utils import Bunch
 from . import newton
 from .effects import row_effects, row_scale, smallest_norm
 from .solvers import Auto, ConjugateGradient
-from .solvers.choice import cost_in_passes, needs_parameters
+from .solvers.choice import called, cost_in_passes, needs_parameters
 from .solvers.info import listening
 from .solvers.steps import newton_step
 
@@ -54,7 +54,7 @@ class FittedModel:
         self.objective = objective
         self.frozen = frozen
         self.edited, self.settled = False, True
-        self.solve_info = None
+        self.solve_infos = {}
         self._cache = {}
         self._lock = threading.RLock()
 
@@ -78,13 +78,13 @@ class FittedModel:
         return {name: getattr(self, name) for name in ("family", "objective", "frozen", "edited", "settled")}
 
     def __setstate__(self, state):
-        self.__dict__.update(state, solve_info=None, _cache={}, _lock=threading.RLock())
+        self.__dict__.update(state, solve_infos={}, _cache={}, _lock=threading.RLock())
 
     def __deepcopy__(self, memo):
         new = type(self).__new__(type(self))
         new.__setstate__(self.__getstate__())
         with self._lock:
-            new._cache = dict(self._cache)
+            new._cache, new.solve_infos = dict(self._cache), dict(self.solve_infos)
         return new
 
     def _once(self, key, make):
@@ -100,8 +100,8 @@ class FittedModel:
         if chosen == "dual" and of_parameters:
             if options.representation == "dual":
                 raise ValueError(
-                    f"solver={options.solver!r} and representation='dual' do not go together: {of_parameters}, and "
-                    "the dual has no parameters. Use representation='primal'."
+                    f"solver={called(options.solver)} and representation='dual' do not go together: {of_parameters}, "
+                    "and the dual has no parameters. Use representation='primal'."
                 )
             chosen = "primal"
         solver = options.solver

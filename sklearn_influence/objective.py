@@ -52,8 +52,11 @@ class Objective(Protocol):
     def output_curvatures(self, rows=None):
         """(k, q), or (k, q, q) where outputs mix: second derivative of each row's loss by its outputs."""
 
-    def curvature(self):
-        """The second derivative of F, as an operator that solvers take."""
+    def curvature(self, kind="hessian"):
+        """The second derivative of F, or its "outer_product" approximation, as an operator that solvers take."""
+
+    def row_curvatures(self, rows):
+        """``s_i J_i' W_i J_i`` of rows whose outputs mix, each for one column of a product."""
 
     def outputs_change(self, delta, X=None):
         """(m, q, k): change of the outputs under each parameter change of delta (p, k)."""

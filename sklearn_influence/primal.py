@@ -10,7 +10,7 @@ import numpy as np
 
 from ._design import Design
 from ._parallel import block_size, blocks
-from .curvature import Hessian, MixedWeights, to_outputs, to_vector
+from .curvature import Hessian, MixedWeights, RowCurvatures, to_outputs, to_vector
 from .fisher import EmpiricalFisher
 
 # Computed on first use and never pickled or taken over to other parameters.
@@ -198,6 +198,11 @@ class PrimalObjective:
             a, b = self._curvature_factors
             weights = MixedWeights(s * a, np.sqrt(s) * b)
         return Hessian(self.design, weights, self.penalty, shift_invariant=self.loss.shift_invariant)
+
+    def row_curvatures(self, rows):
+        s = self.sample_weight[rows, None]
+        a, b = self._curvature_factors
+        return RowCurvatures(self.design.take(rows), MixedWeights(s * a[rows], np.sqrt(s) * b[rows]))
 
     def _outer_product(self):
         """Outer products of the rows' gradients, which have the Hessian's units: those of squared losses are divided

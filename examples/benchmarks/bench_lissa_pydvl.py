@@ -1,4 +1,4 @@
-"""Does LiSSA converge on features as they come? pyDVL's ``LissaInfluence`` and ``solvers_stochastic.Stochastic``.
+"""Does LiSSA converge on features as they come? pyDVL's ``LissaInfluence`` and ``solvers.Stochastic``.
 
 Breast cancer, wine and digits, logistic regression with C=1, fitted to 1e-10; inverse curvature times the gradients of
 five training rows. pyDVL runs with its own defaults (scale=10, maxiter=1000) on batches of 32, the penalty passed as
@@ -27,10 +27,9 @@ from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader, TensorDataset
 
 from sklearn_influence._design import Design
-from sklearn_influence.curvature import Hessian
+from sklearn_influence.curvature import Hessian, MixedWeights
 from sklearn_influence.losses import Logistic, Softmax
-from sklearn_influence.solvers import Direct
-from sklearn_influence.solvers.stochastic import Stochastic
+from sklearn_influence.solvers import Direct, Stochastic
 
 OUT = Path(__file__).with_suffix(".json")
 PROBLEMS = {"breast cancer": load_breast_cancer, "wine": load_wine, "digits": load_digits}
@@ -49,7 +48,7 @@ def curvature_and_gradients(X, y, model, rows):
     loss = Logistic() if q == 1 else Softmax()
     penalty = np.ones((q, X.shape[1] + 1))
     penalty[:, -1] = 0.0
-    W = loss.curvature(y, eta)
+    W = loss.curvature(y, eta) if q == 1 else MixedWeights(*loss.curvature_factors(y, eta))
     H = Hessian(Design(X, True), W, penalty, shift_invariant=loss.shift_invariant)
     u = loss.gradient(y, eta)[rows]
     G = np.concatenate([np.einsum("ic,ij->cji", u, X[rows]).reshape(-1, len(rows)), u.T])

@@ -11,12 +11,12 @@ from .steps import InverseBySolves, damped_option, residuals
 
 
 def _positions(parameters):
-    """The option ``parameters`` as a sorted tuple of ints, or None."""
+    """The option ``parameters`` as a sorted tuple of ints, or None; and the length of a mask, or None."""
     if parameters is None:
-        return None
-    given = np.asarray(parameters)
+        return None, None
+    given, length = np.asarray(parameters), None
     if given.dtype == bool:
-        given = np.flatnonzero(given)
+        given, length = np.flatnonzero(given), given.size
     if given.ndim != 1 or given.dtype.kind not in "iu":
         raise TypeError(
             f"parameters must be positions in params_ (integers), a mask over them, or None, got {parameters!r}."
@@ -24,10 +24,15 @@ def _positions(parameters):
     positions = np.unique(given)
     if len(positions) != len(given) or not len(positions) or positions[0] < 0:
         raise ValueError("parameters must be different positions in params_, from 0 on, and at least one.")
-    return tuple(positions.tolist())
+    return tuple(positions.tolist()), length
 
 
-def _within(positions, n_params):
+def _within(solver, n_params):
+    positions = solver.parameters
+    if solver._mask_length not in (None, n_params):
+        raise ValueError(
+            f"parameters as a mask must have the length of params_, {n_params}, got {solver._mask_length} entries."
+        )
     if positions is not None and positions[-1] >= n_params:
         raise ValueError(
             f"parameters must be positions in params_, from 0 to {n_params - 1}; the solver names {positions[-1]}."
@@ -51,8 +56,8 @@ class Diagonal:
 
     Notes
     -----
-    Cost: one pass over the rows, then n_params operations a right-hand side. Depends on the coordinates: rotated or
-    uncentred features give other influences, and the dual representation is refused.
+    Cost: one pass over the rows; n_params operations a right-hand side, and a pass for its residual. Depends on the
+    coordinates: rotated or uncentred features give other influences, and the dual representation is refused.
 
     Examples
     --------
@@ -82,7 +87,9 @@ class Diagonal:
 
     def __post_init__(self):
         damped_option(self.damping)
-        object.__setattr__(self, "parameters", _positions(self.parameters))
+        positions, length = _positions(self.parameters)
+        object.__setattr__(self, "parameters", positions)
+        object.__setattr__(self, "_mask_length", length)
 
     def factor(self, curvature, preconditioner=None):
         return DiagonalFactor(curvature, self)
@@ -93,7 +100,7 @@ class DiagonalFactor(InverseBySolves):
 
     def __init__(self, curvature, solver):
         self.curvature, self.solver = curvature, solver
-        self._chosen = _within(solver.parameters, curvature.shape[0])
+        self._chosen = _within(solver, curvature.shape[0])
         diagonal = (1.0 + solver.damping) * curvature.diagonal()
         self._inverse_diagonal = np.divide(1.0, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)[:, None]
         self.operations = curvature.shape[0]
@@ -101,7 +108,7 @@ class DiagonalFactor(InverseBySolves):
     def __call__(self, B):
         X = np.zeros(B.shape)
         X[self._chosen] = self._inverse_diagonal[self._chosen] * B[self._chosen]
-        residual = residuals(self.curvature, X, B)
+        residual = residuals(self.curvature, X, B, self._chosen)
         reason = "the diagonal alone: an approximation, which its residual judges"
         return X, report(SolveInfo(self.solver, True, 1, residual, reason))
 
@@ -147,7 +154,9 @@ class OuterProduct:
 
     def __post_init__(self):
         damped_option(self.damping)
-        object.__setattr__(self, "parameters", _positions(self.parameters))
+        positions, length = _positions(self.parameters)
+        object.__setattr__(self, "parameters", positions)
+        object.__setattr__(self, "_mask_length", length)
 
     def factor(self, curvature, preconditioner=None):
         damped = curvature.damped(self.damping) if self.damping else curvature
@@ -159,7 +168,7 @@ class OuterProductFactor(InverseBySolves):
 
     def __init__(self, curvature, solver):
         self.curvature, self.solver = curvature, solver
-        self._chosen = _within(solver.parameters, curvature.shape[0])
+        self._chosen = _within(solver, curvature.shape[0])
         if solver.parameters is not None:
             matrix = curvature.on_parameters(self._chosen)
             block = _BlockFactor(matrix, np.ones(len(matrix), bool))
@@ -178,7 +187,7 @@ class OuterProductFactor(InverseBySolves):
     def __call__(self, B):
         X = np.zeros(B.shape)
         X[self._chosen] = self._solve(B[self._chosen])
-        residual = residuals(self.curvature.truth, X, B)
+        residual = residuals(self.curvature.truth, X, B, self._chosen)
         return X, report(SolveInfo(self.solver, True, 1, residual, self._reason, self.rcond, self.nullity))
 
 

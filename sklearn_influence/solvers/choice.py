@@ -108,11 +108,21 @@ def get_solver(solver):
         return SOLVERS[solver]()
     if isinstance(solver, tuple(SOLVERS.values())):
         return solver
+    if solver in SOLVERS.values():
+        raise TypeError(f"solver must be an object, got the class {solver.__name__}; write {solver.__name__}().")
     text = (
         f"solver must be one of {', '.join(map(repr, SOLVERS))}, or an object such as solvers.Direct(damping=...), got "
         f"{solver!r}."
     )
     raise (ValueError if isinstance(solver, str) else TypeError)(text)
+
+
+def called(solver):
+    """A solver as its user would write it: its name where that says all, quoted, else the object."""
+    for name, kind in SOLVERS.items():
+        if type(solver) is kind and solver == kind():
+            return repr(name)
+    return repr(solver)
 
 
 def needs_parameters(solver):

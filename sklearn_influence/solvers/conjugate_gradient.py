@@ -106,14 +106,20 @@ class ConjugateGradientFactor(InverseBySolves):
         """Floating-point operations of one right-hand side, at the twenty iterations that are usual."""
         return 20 * self.curvature.operations
 
-    def __call__(self, B, tol=None):
+    def __call__(self, B, tol=None, less=None):
+        """Solve for the columns of B, to ``tol`` where that is looser than the solver's.
+
+        With ``less`` each column has a curvature of its own: what ``less.product(V, columns)`` gives for it is
+        subtracted.
+        """
         tol = self.solver.tol if tol is None else max(tol, self.solver.tol)
         X = np.empty(B.shape)
         parts = []
         n_bytes = 8 * (2 * self.curvature.design.n_rows * self.curvature.n_outputs + 8 * len(B))
         for part in blocks(B.shape[1], block_size(n_bytes, largest=512)):
             common, rest = self.curvature.split_common(B[:, part])
-            X[:, part], *done = self._solve(rest, tol)
+            columns = np.arange(B.shape[1])[part]
+            X[:, part], *done = self._solve(rest, tol, lambda V, some, at=columns: self._product(V, less, at[some]))
             if common is not None:
                 X[:, part] += common
             parts.append(done)
@@ -137,7 +143,7 @@ class ConjugateGradientFactor(InverseBySolves):
         if flat:
             return f"{how}: a direction without curvature was met; use solver='direct', or add a penalty"
         if (residual <= 10 * tol).all():
-            return f"{how}: converged in {iterations} iterations"
+            return f"{how}: converged in {iterations} iteration{'s' * (iterations != 1)}"
         if iterations >= self.solver.max_iter:
             return f"{how}: not converged after max_iter = {iterations} iterations; raise it, or use solver='direct'"
         return f"{how}: rounding keeps the residual above tol = {self.solver.tol:g}; raise it, or use solver='direct'"
@@ -149,15 +155,21 @@ class ConjugateGradientFactor(InverseBySolves):
     def minimum_norm(self, params):
         return self._preconditioner.minimum_norm(params) if self.nullity else params
 
-    def _solve(self, B, tol):
+    def _product(self, V, less, columns):
+        product = self.curvature.matmat(V)
+        if less is not None:
+            product -= less.product(V, columns)
+        return product
+
+    def _solve(self, B, tol, product):
         """Solutions of some columns, their true residuals relative to B, iterations, and whether a flat one was met."""
         Z = self._preconditioner(B)
         start = np.einsum("pk,pk->k", B, Z)
-        X, iterations, flat = self._iterate(B, Z, start, tol, self.solver.max_iter)
+        X, iterations, flat = self._iterate(B, Z, start, tol, self.solver.max_iter, product)
         if tol > self.solver.tol:  # a step among several: its own recursion's word is enough
             return X, np.full(B.shape[1], tol), iterations, flat
         for _ in range(_CORRECTIONS):
-            R = B - self.curvature.matmat(X)
+            R = B - product(X, slice(None))
             Z = self._preconditioner(R)
             left = np.maximum(np.einsum("pk,pk->k", R, Z), 0.0)
             residual = np.sqrt(np.divide(left, start, out=np.zeros_like(left), where=start > 0))
@@ -165,14 +177,16 @@ class ConjugateGradientFactor(InverseBySolves):
             room = self.solver.max_iter - iterations
             if not len(again) or flat or room <= 0:
                 break
-            more, n, flat = self._iterate(R[:, again], Z[:, again], start[again], tol, room)
+            more, n, flat = self._iterate(
+                R[:, again], Z[:, again], start[again], tol, room, lambda V, some, at=again: product(V, at[some])
+            )
             better = np.zeros(X.shape)
             better[:, again] = more
             iterations += n
             X = X + better
         return X, residual, iterations, flat
 
-    def _iterate(self, R, Z, start, tol, max_iter):
+    def _iterate(self, R, Z, start, tol, max_iter, product):
         """The recursion from 0; stops column by column at ``tol**2 * start`` of R'Z."""
         goal = tol**2 * start
         X = np.zeros(R.shape)
@@ -181,9 +195,9 @@ class ConjugateGradientFactor(InverseBySolves):
         R, P, rho = R[:, active].copy(), Z[:, active].copy(), rho[active]
         n_iter, flat, lowest, since = 0, False, np.inf, 0
         while len(active) and n_iter < max_iter:
-            HP = self.curvature.matmat(P)
+            HP = product(P, active)
             bend = np.einsum("pk,pk->k", P, HP)
-            good = bend > _FLAT * np.sqrt(np.einsum("pk,pk->k", P, P) * np.einsum("pk,pk->k", HP, HP))
+            good = bend > _FLAT * np.abs(P * HP).sum(axis=0)
             flat = flat or not good.all()
             length = np.divide(rho, bend, out=np.zeros_like(rho), where=good)
             X[:, active] += length * P

@@ -69,11 +69,6 @@ class DirectFactor:
         self.curvature = curvature
         self.solver = solver
         matrices, self.block_of = curvature.dense()
-        if not all(np.isfinite(matrix).all() for matrix in matrices):
-            raise ValueError(
-                "The curvature has entries that are no finite numbers: products of the features overflow. Rescale "
-                "the features, and look for weights or parameters that are not finite."
-            )
         self.blocks = []
         for b, matrix in enumerate(matrices):
             if curvature.coupled:
@@ -102,8 +97,10 @@ class DirectFactor:
             Z[o], *squares = self.blocks[b].solve_checked(Z[o])
             left, size = left + squares[0], size + squares[1]
         residual = np.sqrt(np.divide(left, size, out=np.zeros_like(left), where=size > 0))
-        info = SolveInfo(self.solver, True, 1, residual, self.reason, self.rcond, self.nullity)
-        return self.curvature.decode(Z), report(info)
+        return self.curvature.decode(Z), self._report(residual)
+
+    def _report(self, residual):
+        return report(SolveInfo(self.solver, True, 1, residual, self.reason, self.rcond, self.nullity))
 
     def rough(self, B):
         """``H^-1 B`` at the price of a preconditioner: here the solution itself, its residual not looked at."""
@@ -123,10 +120,12 @@ class DirectFactor:
 
     def inverse(self, b):
         """Block b of H^-1, in the coordinates of ``curvature.dense``."""
+        self._report(np.zeros(0))
         return self.blocks[b].inverse()
 
     def squares(self, b, Z):
         """``z' H^-1 z`` for each row z of Z (k, width) in those coordinates: (k,)."""
+        self._report(np.zeros(0))
         half = self.blocks[b].half(Z.T)
         return np.einsum("ji,ji->i", half, half)
 
@@ -156,6 +155,11 @@ class _BlockFactor:
         A *= self.scale[:, None]
         A *= self.scale
         self._diagonal, norm = np.diagonal(A).copy(), _backend.one_norm(A)
+        if not np.isfinite(norm):
+            raise ValueError(
+                "The curvature has entries that are no finite numbers: products of the features overflow. Rescale "
+                "the features, and look for weights or parameters that are not finite."
+            )
         floor = max(1e-13, 4 * np.finfo(float).eps * self.size)
         # One array holds both: the factor below, the scaled block above the diagonal.
         self.L, definite = _backend.cholesky(A)

@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -24,8 +24,9 @@ class SolveInfo:
     residual : ndarray of shape (k,)
         ``|b - H x|`` of each column over ``|b|``, in a norm without units: that of the preconditioner (conjugate
         gradients, where it is the error in the norm of H as far as the preconditioner is H), else of the curvature's
-        own diagonal. H is the true curvature: for an approximation of its inverse the residual says how crude it is.
-        Directions without curvature do not count.
+        own diagonal. For an approximation of the inverse H is the true curvature, and the residual says how crude it
+        is; the others are held to what they solve, damping included. Directions without curvature do not count, nor
+        do parameters that are held. Leverages from a factored curvature solve for no column, and add none.
     reason : str
         In words, for a person.
     rcond : float
@@ -48,8 +49,8 @@ class SolveInfo:
     reason: str
     rcond: float = np.nan
     nullity: int = 0
-    standard_error: np.ndarray | None = None
-    repeats: np.ndarray | None = None
+    standard_error: np.ndarray | None = field(default=None, repr=False)
+    repeats: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def worst(self):

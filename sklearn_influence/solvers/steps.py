@@ -57,13 +57,13 @@ class InverseBySolves:
         return params
 
 
-def residuals(curvature, X, B):
-    """``|B - H X| / |B|`` of each column, in units of the curvature's diagonal: (k,)."""
+def residuals(curvature, X, B, chosen=slice(None)):
+    """``|B - H X| / |B|`` of each column, over the ``chosen`` parameters in units of the curvature's diagonal: (k,)."""
     diagonal = curvature.diagonal()
     scale = np.divide(1.0, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)[:, None]
     B = curvature.off_gauge(B)
     R = B - curvature.matmat(X)
-    left, size = ((V**2 * scale).sum(axis=0) for V in (R, B))
+    left, size = ((V[chosen] ** 2 * scale[chosen]).sum(axis=0) for V in (R, B))
     return np.sqrt(np.divide(left, size, out=np.zeros_like(left), where=size > 0))
 
 

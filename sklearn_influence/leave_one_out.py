@@ -1,0 +1,70 @@
+"""Leave-one-out steps by a solve each, where the leverages of several outputs would take several."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._backend import check_memory
+
+
+@dataclass
+class SteppedEffects:
+    """Parameter changes (p, k) of removing rows one at a time, held whole.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (k,)
+        Positions of the training rows.
+    largest : ndarray of shape (k,)
+        Each row's leverage along its own gradient: at most the largest eigenvalue of ``s_i W_i A_i``.
+    """
+
+    objective: object
+    rows: np.ndarray
+    delta: np.ndarray
+    own: np.ndarray
+    largest: np.ndarray
+    operations: int = 0
+
+    def __len__(self):
+        return len(self.rows)
+
+    def params(self, part):
+        return self.delta[:, part]
+
+    def onto(self, G):
+        return lambda part, out=None: np.matmul(G.T, self.delta[:, part], out=out)
+
+    def own_outputs(self):
+        return self.own
+
+
+def stepped_effects(objective, factor, rows):
+    """Newton steps ``(H - s_i J_i' W_i J_i)^-1 s_i J_i' u_i`` of rows that leave one at a time.
+
+    Parameters
+    ----------
+    objective : Objective
+        At its optimum; its outputs mix, and its weights are not balanced.
+    factor : ConjugateGradientFactor
+        Of its curvature. Each row's own is subtracted from the products of its column.
+    rows : ndarray of shape (k,)
+
+    Returns
+    -------
+    SteppedEffects
+    """
+    check_memory(
+        40 * objective.n_params * len(rows),
+        f"Parameter changes of {len(rows):,} rows",
+        "Ask for fewer indices, or use method='first_order'.",
+    )
+    pull = objective.sample_weight[rows][:, None] * objective.output_gradients(rows)
+    curvatures = objective.row_curvatures(rows)
+    delta, _ = factor(objective.pullback(pull, objective.design.take(rows)), less=curvatures)
+    own = curvatures.outputs(delta)
+    # Without the row its leverage along its gradient is h / (1 - h).
+    along = (pull * own).sum(axis=1)
+    curved = (curvatures.weights.times(own[:, :, None].copy())[:, :, 0] * own).sum(axis=1)
+    ratio = np.divide(curved, along, out=np.zeros_like(along), where=along > 0)
+    return SteppedEffects(objective, rows, delta, own, ratio / (1.0 + ratio))
