@@ -53,7 +53,7 @@ def _test_blocks(effects, X):
         for tests in blocks(m, block_size(16 * q * 512, largest=m)):
             yield tests, None
         return
-    for tests in blocks(m, block_size(24 * q * p, largest=m)):
+    for tests in blocks(m, block_size(24 * q * p, share=1 / 16, largest=m)):
         part = X.take(tests)
         basis = np.tile(np.eye(q), (part.n_rows, 1))
         yield tests, objective.pullback(basis, part.take(np.repeat(np.arange(part.n_rows), q)))

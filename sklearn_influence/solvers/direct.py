@@ -6,6 +6,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from .. import _backend
+from .._parallel import block_size, blocks
 from .info import SolveInfo, report
 from .steps import damped_option
 
@@ -94,8 +95,10 @@ class DirectFactor:
         Z = self.curvature.encode(B)
         left, size = np.zeros(B.shape[1]), np.zeros(B.shape[1])
         for o, b in enumerate(self.block_of):
-            Z[o], *squares = self.blocks[b].solve_checked(Z[o])
-            left, size = left + squares[0], size + squares[1]
+            for part in blocks(Z.shape[2], block_size(40 * Z.shape[1], share=1 / 16)):
+                Z[o][:, part], *squares = self.blocks[b].solve_checked(Z[o][:, part])
+                left[part] += squares[0]
+                size[part] += squares[1]
         residual = np.sqrt(np.divide(left, size, out=np.zeros_like(left), where=size > 0))
         return self.curvature.decode(Z), self._report(residual)
 
