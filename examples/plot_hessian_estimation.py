@@ -4,8 +4,8 @@ Every inverse Hessian, against retraining
 
 An influence is a gradient, multiplied by an inverse Hessian, multiplied by another gradient. The
 inverse can be had exactly (``solver="direct"``, or by conjugate gradients), from random rows, or
-from an approximation of the Hessian that is easy to invert. This is the validation of Koh and Liang
-(ICML 2017), with those ways side by side: a multinomial logistic regression, a test digit that it
+from an approximation of the Hessian that is easy to invert. This is a validation in the manner of
+Koh and Liang (ICML 2017), with those ways side by side: a multinomial logistic regression, a test digit that it
 gets wrong, the training rows of largest influence on that digit's loss. Each of them is left out,
 the model is retrained, and the change of the loss is held against the prediction.
 
@@ -307,7 +307,7 @@ def draw(results, title):
         for record in behind:
             predicted = 1000 * np.array(record["predicted"])
             ax.scatter(1000 * actual, predicted, s=16, color=NEUTRAL, alpha=0.3, linewidths=0, label=record["method"])
-        heading = f"{solver}, {front['method']}: {front['seconds']:.2g} s"
+        heading = f"{solver}, {front['method']}: {front['seconds']:.{int(front['seconds'] < 10)}f} s"
         plot_agreement(1000 * np.array(front["predicted"]), 1000 * actual, ax=ax, title=heading)
         ax.set_xlabel("change of loss x 1000, retrained")
         ax.set_ylabel("")
