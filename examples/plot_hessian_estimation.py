@@ -40,6 +40,7 @@ from sklearn.linear_model import LogisticRegression
 
 from sklearn_influence import InfluenceEstimator
 from sklearn_influence.diagnostics import agreement
+from sklearn_influence.solvers import Stochastic
 
 # %%
 # The ways to the inverse, and by which methods each of them predicts, the best one first. Those
@@ -52,7 +53,7 @@ METHODS = {
     "outer_product": ("first_order",),
     "diagonal": ("first_order",),
 }
-SOLVERS = ("direct",)
+SOLVERS = tuple(METHODS)
 ORDERS = ("harmful", "absolute")
 
 # The penalty on the mean loss, STRENGTH / 2 |W|^2, which is 1 / (2 C n) |W|^2.
@@ -223,6 +224,7 @@ def misclassified(model, X_test, y_test):
 
 def ask(wrapped, solver, method):
     """A copy that has computed nothing yet, if ``wrapped`` has not."""
+    solver = Stochastic(random_state=0) if solver == "stochastic" else solver  # the same draws each time
     return copy.deepcopy(wrapped).set_params(solver=solver, method=method)
 
 

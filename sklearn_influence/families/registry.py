@@ -4,10 +4,13 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
+from .._backend import physical_memory
 from ..dual import DualObjective, spans
 
 _FAMILIES = {}
 
+# Share of the machine's memory that the dual representation may take where it has not been asked for.
+_DUAL_MEMORY = 0.4
 # Names of estimators that are told the way out instead of "write a family".
 _TREES = ("Tree", "Forest", "Boosting", "Bagging")
 
@@ -73,8 +76,9 @@ class LinearFamily(Family):
     """Estimators with ``coef_`` and ``intercept_``: what least squares and logistic models share."""
 
     def choose(self, objective, representation):
-        fewer = objective.n_rows < objective.design.n_features
-        if representation == "primal" or (representation == "auto" and not (fewer and spans(objective))):
+        if representation == "auto":
+            representation = "dual" if _fits_better(objective) else "primal"
+        if representation == "primal":
             return "primal"
         if not spans(objective):
             raise ValueError(
@@ -118,6 +122,13 @@ class LinearFamily(Family):
 
     def as_written(self, estimator, params):
         return params.astype(estimator.coef_.dtype).astype(np.float64)
+
+
+def _fits_better(objective):
+    """Whether an objective has fewer rows than columns, and products of all rows with each other that memory holds."""
+    n, memory = objective.n_rows, physical_memory()
+    fits = memory is None or 24 * n**2 <= _DUAL_MEMORY * memory
+    return n < objective.design.n_features and fits and spans(objective)
 
 
 def register_family(estimators, family):
