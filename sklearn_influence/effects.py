@@ -27,7 +27,7 @@ HIGH_LEVERAGE = 0.5
 # Groups up to this many unknowns of their own update the factor; larger ones factor the retained rows.
 _WOODBURY = 500
 # Rows that the scale of a typical one is estimated from, at most.
-_SCALE_ROWS = 1024
+_SCALE_ROWS = 256
 # "balanced" weights change the curvature by a share of 1 / class size: not followed where no class is smaller.
 _LARGE_CLASS = 10_000
 
