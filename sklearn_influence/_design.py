@@ -44,6 +44,12 @@ class Design:
         """The design of some rows: a view for a slice, a copy for positions."""
         return Design(self.X[rows], self.fit_intercept)
 
+    def in_double(self):
+        """The same rows in float64: a block of them, for several products."""
+        return (
+            self if self.X.dtype == np.float64 or self.is_sparse else Design(self.X.astype(float), self.fit_intercept)
+        )
+
     def _pieces(self, n_columns=1):
         """Row slices and their rows in float64, for products with ``n_columns`` columns; all at once where nothing is
         converted."""

@@ -12,6 +12,9 @@ from ._backend import check_memory
 from ._minibatch import RowSampler
 from ._parallel import block_size, blocks
 
+# Rows of a block at which its products run at the rate of the whole.
+_PRODUCT_ROWS = 2048
+
 
 class MixedWeights:
     """Second derivatives of rows whose outputs mix, ``diag(a_i) + sign b_i b_i'``: 2 q numbers a row, not q**2.
@@ -130,16 +133,26 @@ class Hessian:
         """(p,) in the layout of the parameters."""
         return to_vector(self._diagonal(), self.design.fit_intercept)
 
+    @property
+    def _product_rows(self):
+        n = max(self.design.n_rows, 1)
+        return n if self.design.is_sparse else min(n, _PRODUCT_ROWS)  # sparse products are slow to start
+
+    @property
+    def product_bytes(self):
+        """What :meth:`matmat` holds for each column beside its result."""
+        return 16 * self._product_rows * self.n_outputs
+
     def matmat(self, V):
-        """H V for V of shape (p, k). Cost: two products with the rows."""
+        """H V for V of shape (p, k). Cost: two products with the rows, in blocks whose outputs stay in cache."""
         theta = to_outputs(V, self.n_outputs, self.design.fit_intercept)  # (q, width, k)
         q, width, k = theta.shape
-        eta = self.design.dot(theta.transpose(1, 0, 2).reshape(width, q * k)).reshape(-1, q, k)
-        if self.coupled:
-            eta = self.weights.times(eta)
-        else:
-            eta *= self.weights[:, :, None]
-        out = self.design.tdot(eta.reshape(-1, q * k)).reshape(width, q, k).transpose(1, 0, 2)
+        right, out = theta.transpose(1, 0, 2).reshape(width, q * k), np.zeros((width, q * k))
+        for part in blocks(self.design.n_rows, self._product_rows):
+            rows = self.design.take(part).in_double()
+            eta = self.weigh(part, rows.dot(right).reshape(-1, q, k))
+            out += rows.tdot(eta.reshape(-1, q * k))
+        out = out.reshape(width, q, k).transpose(1, 0, 2)
         return to_vector(out + self.penalty[:, :, None] * theta, self.design.fit_intercept)
 
     def dense(self):

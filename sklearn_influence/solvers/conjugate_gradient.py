@@ -42,8 +42,8 @@ class ConjugateGradient:
     -----
     All columns advance together, so that the products with the rows are matrix products; converged columns drop out.
     Cost: set-up of "principal", a few passes over the rows; then one pass ``X' W X V`` an iteration, and one more to
-    state the true residual. Memory: about 8 vectors and the outputs of all rows for each column, in blocks within
-    ``working_memory``; never p**2. Leverages, which ``method="newton"`` needs of every row it is asked about, take a
+    state the true residual. Memory: about 8 vectors a column, and the outputs of 2,048 rows (all of sparse ones), in
+    blocks of columns within ``working_memory``; never p**2. Leverages, which ``method="newton"`` needs of every row it is asked about, take a
     solve for each of a row's outputs: from some hundreds of rows on :class:`Direct` is faster where it fits.
 
     Source: Hestenes and Stiefel (1952); Martens (2010) for curvatures of machine learning.
@@ -115,8 +115,7 @@ class ConjugateGradientFactor(InverseBySolves):
         tol = self.solver.tol if tol is None else max(tol, self.solver.tol)
         X = np.empty(B.shape)
         parts = []
-        n_bytes = 8 * (2 * self.curvature.design.n_rows * self.curvature.n_outputs + 8 * len(B))
-        for part in blocks(B.shape[1], block_size(n_bytes, largest=512)):
+        for part in blocks(B.shape[1], block_size(64 * len(B) + self.curvature.product_bytes, largest=512)):
             common, rest = self.curvature.split_common(B[:, part])
             columns = np.arange(B.shape[1])[part]
             X[:, part], *done = self._solve(rest, tol, lambda V, some, at=columns: self._product(V, less, at[some]))
