@@ -11,8 +11,9 @@ from .solvers.steps import error_norms, newton_step
 _CONTRACTION = 20.0
 # Below this decrement the curvature of one step earlier is the curvature here, to a relative 1e-7 or better.
 _SAME_CURVATURE = 1e-7
-# What an iterative solve of one step among several is worth: each step then leaves that share of the decrement.
-_STEP_TOL = 1e-3
+# The first of several steps need not be solved closer than Newton's method is there, and the last not closer than this.
+_FIRST_STEP = 1e-2
+_LAST_STEP = 0.1
 
 
 @dataclass(frozen=True)
@@ -55,18 +56,23 @@ def minimise(objective, *, solver=None, factor=None, scale=None, tol=1e-10, max_
     solver = Direct() if solver is None else solver
     start, fresh, previous, decrement = objective.params, False, np.inf, np.inf
     converged, n_iter, made_at = False, 0, np.inf
-    last, precision = factor, None if objective.loss.quadratic else _STEP_TOL
+    last, first = factor, None
     while n_iter < max_iter and not converged:
         gradient = objective.gradient()
         if factor is None:
             factor, fresh = solver.factor(objective.curvature(), preconditioner=last), True
             last = factor
+        reference = distance(objective, start) if scale is None else scale(objective, factor)
+        precision = None
+        if factor.iterative and not objective.loss.quadratic:
+            ahead = float(np.sqrt(max(gradient @ factor.rough(gradient[:, None])[:, 0], 0.0)))
+            first = ahead if first is None else first
+            precision = _step_precision(ahead, first, tol * reference)
         step, decrement = newton_step(factor, gradient, precision)
         made_at = decrement if fresh else made_at
         if not fresh and decrement * _CONTRACTION > previous:
             factor = None
             continue
-        reference = distance(objective, start) if scale is None else scale(objective, factor)
         # Squared loss: one step with the true curvature is the answer, whatever its size.
         done = decrement <= tol * reference or (fresh and objective.loss.quadratic and n_iter > 0)
         stalled = fresh and decrement > 0.5 * previous and decrement <= rounding_decrement(objective, factor)
@@ -85,9 +91,17 @@ def minimise(objective, *, solver=None, factor=None, scale=None, tol=1e-10, max_
     converged = converged or (fresh and objective.loss.quadratic and n_iter > 0)
     # Chord steps leave the factor behind: what counts is how far off the point was that it was made at.
     if not (made_at <= _SAME_CURVATURE or (objective.loss.quadratic and np.isfinite(made_at))):
-        iterative = last is not None and last.iterative  # then the last preconditioner is worth keeping
-        factor = solver.factor(objective.curvature(), preconditioner=last) if iterative else None
+        factor = None
+    if factor is None and last is not None and last.iterative:  # its preconditioner is worth keeping
+        factor = solver.factor(objective.curvature(), preconditioner=last)
     return objective, NewtonInfo(converged, n_iter, float(decrement), factor)
+
+
+def _step_precision(decrement, first, goal):
+    """How closely a step is to be solved for: Newton's own error shrinks with the decrement, and the goal is enough."""
+    if decrement <= goal:
+        return _LAST_STEP
+    return min(_LAST_STEP, max(_FIRST_STEP * decrement / first, 0.3 * goal / decrement))
 
 
 def distance(objective, start):

@@ -33,7 +33,7 @@ from sklearn_influence.solvers import ConjugateGradient
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 OUT = Path(__file__).with_suffix(".json")
-REPEATS = 5
+REPEATS = 3
 
 
 def clock(call):
@@ -155,7 +155,7 @@ def main():
     parser.add_argument("--mnist", metavar="FOLDER", help="raw IDX files of MNIST")
     parser.add_argument("--small", action="store_true", help="small sizes, to see that it runs; nothing is written")
     options = parser.parse_args()
-    warnings.filterwarnings("ignore", "Row .* has a leverage", UserWarning)
+    warnings.filterwarnings("ignore", "Row .* has a leverage|The model is not at a minimum", UserWarning)
     results = {} if options.small or not OUT.exists() else json.loads(OUT.read_text(encoding="utf-8"))
     results["versions"] = {
         "python": sys.version.split()[0],

@@ -41,10 +41,11 @@ class ConjugateGradient:
     Notes
     -----
     All columns advance together, so that the products with the rows are matrix products; converged columns drop out.
-    Cost: set-up of "principal", a few passes over the rows; then one pass ``X' W X V`` an iteration, and one more to
-    state the true residual. Memory: about 8 vectors a column, and the outputs of 2,048 rows (all of sparse ones), in
-    blocks of columns within ``working_memory``; never p**2. Leverages, which ``method="newton"`` needs of every row it is asked about, take a
-    solve for each of a row's outputs: from some hundreds of rows on :class:`Direct` is faster where it fits.
+    Cost: set-up of "principal", about a dozen passes over the rows; then one pass ``X' W X V`` an iteration, and one
+    more to state the true residual. Memory: about 8 vectors a column and the outputs of 2,048 rows, all of sparse ones,
+    in blocks of columns within ``working_memory``; never p**2. ``method="newton"`` takes one solve for each row that it
+    is asked about, leverages one for each of the row's outputs: from some hundreds of rows on :class:`Direct` is faster
+    where it fits.
 
     Source: Hestenes and Stiefel (1952); Martens (2010) for curvatures of machine learning.
 

@@ -11,6 +11,8 @@ _UNKNOWNS = 1024
 # Rows that the directions are found from.
 _SAMPLE = 2048
 _POWERS = 1
+# Below this reciprocal condition directions may be flat, and are looked at one by one.
+_CAREFUL = 1e-10
 
 
 def make_preconditioner(curvature, name, n_directions):
@@ -83,7 +85,7 @@ class Principal(Diagonal):
         diagonal = np.divide(1.0, self._inverse[:, :, 0], out=np.ones((q, width)), where=self._inverse[:, :, 0] > 0)
         V = self._directions(diagonal.mean(axis=0), n_directions)
         k = V.shape[1]
-        roots = np.stack([np.linalg.qr(np.sqrt(D)[:, None] * V)[1] for D in diagonal])
+        roots = np.linalg.cholesky((V * diagonal[:, :, None]).transpose(0, 2, 1) @ V).transpose(0, 2, 1)
         turns = np.linalg.solve(roots, np.broadcast_to(np.eye(k), (q, k, k)))
         self._Q = V @ turns  # (q, width, k)
         E = curvature.on_directions(self._mean, V)
@@ -92,6 +94,9 @@ class Principal(Diagonal):
             E = np.einsum("albn,bnm->albm", E, turns, optimize=True).reshape(1, q * k, q * k)
         else:
             E = turns.transpose(0, 2, 1) @ E @ turns
+        if curvature.gauge.any():  # flat, but no residual has a part along it: any positive curvature will do
+            along = roots[:, :, -1].ravel()
+            E[0] += np.outer(along, along)
         self._correction = np.stack([_inverse_less_identity(block) for block in E])
 
     def _directions(self, diagonal, n_directions):
@@ -143,6 +148,11 @@ class Principal(Diagonal):
 
 def _inverse_less_identity(E):
     """``E^-1 - I``, and 0 along directions in which E is flat."""
+    identity, S = np.eye(len(E)), 0.5 * (E + E.T)
+    norm = _backend.one_norm(S)
+    L, definite = _backend.cholesky(S)
+    if definite and _backend.reciprocal_condition(L, norm) > _CAREFUL:
+        return _backend.cholesky_inverse(L) - identity
     values, vectors = _backend.eigh(0.5 * (E + E.T))
     kept = values > 1e-13 * values[-1]
     inverse = np.divide(1.0, values, out=np.ones_like(values), where=kept)
