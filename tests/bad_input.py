@@ -99,10 +99,10 @@ CONSTRUCTOR = {
     "method unknown": Bad(_set(method="newtn"), ("method", "'newton', 'first_order'", "'newtn'")),
     "method not a string": Bad(_set(method=["newton"]), ("method", "'newton', 'first_order'")),
     "method asked": Bad(_ask(method="exact"), ("method", "'first_order'", "'exact'")),
-    "solver cg": Bad(_set(solver="cg"), ("solver", "'auto', 'direct'", "'cg'")),
-    "solver stochastic": Bad(_ask(solver="stochastic"), ("'auto', 'direct'", "'stochastic'")),
+    "solver unknown": Bad(_set(solver="lu"), ("solver", "'auto', 'direct', 'cg'", "'diagonal'", "got 'lu'")),
+    "solver asked": Bad(_ask(solver="CG"), ("'auto', 'direct', 'cg'", "'CG'")),
     "solver None": Bad(_set(solver=None), ("solver", "'auto', 'direct'", "None"), TypeError),
-    "solver class": Bad(_set(solver=solvers.Direct), ("solver", "Direct(damping=", "class"), TypeError),
+    "solver class": Bad(_set(solver=solvers.Direct), ("solver", "class Direct", "write Direct()"), TypeError),
     "solver damping negative": Bad(lambda m, X, y: solvers.Direct(damping=-1.0), ("damping", ">= 0", "-1")),
     "solver damping NaN": Bad(lambda m, X, y: solvers.Direct(damping=np.nan), ("damping", ">= 0", "nan")),
     "solver damping string": Bad(lambda m, X, y: solvers.Direct(damping="a"), ("damping", "'a'"), TypeError),
@@ -120,6 +120,103 @@ CONSTRUCTOR = {
     "n_jobs float": Bad(_ask(n_jobs=1.5), ("n_jobs", "integer", "1.5")),
     "verbose string": Bad(_set(verbose="loud"), ("verbose", "'loud'")),
     "verbose negative": Bad(_set(verbose=-1), ("verbose", "-1")),
+}
+
+APPROXIMATE = ("stochastic", "outer_product", "diagonal")
+
+
+def _dual(**solver):
+    """A solver of parameters, asked of unknowns that are none."""
+    return lambda m, X, y: clone(m).set_params(method="first_order", representation="dual", **solver).fit(X, y).params_
+
+
+def _option(cls, **option):
+    return lambda m, X, y: getattr(solvers, cls)(**option)
+
+
+SOLVERS = {
+    **{
+        f"newton with {name}": Bad(
+            _set(solver=name), ("method='newton'", f"solver={name!r}", "'first_order'", "'direct' or 'cg'")
+        )
+        for name in APPROXIMATE
+    },
+    "newton asked with an object": Bad(
+        _ask(solver=solvers.Diagonal(damping=0.1)), ("'newton'", "Diagonal(damping=0.1")
+    ),
+    **{
+        f"leverages with {name}": Bad(
+            lambda m, X, y, name=name: m.set_params(method="first_order", solver=name).leverages([0]),
+            ("leverages", f"solver={name!r}", "'direct' or 'cg'"),
+        )
+        for name in APPROXIMATE
+    },
+    "dual with a diagonal": Bad(_dual(solver="diagonal"), ("solver='diagonal'", "representation='dual'", "'primal'")),
+    "dual with damping": Bad(
+        _dual(solver=solvers.ConjugateGradient(damping=0.1)), ("damping=0.1", "representation='dual'", "'primal'")
+    ),
+    "dual with parameters": Bad(
+        _dual(solver=solvers.OuterProduct(parameters=[0])), ("parameters", "representation='dual'", "'primal'")
+    ),
+    "parameters beyond the last": Bad(
+        lambda m, X, y: m.set_params(
+            method="first_order", solver=solvers.Diagonal(parameters=[0, 5])
+        ).influence_on_params([0]),
+        ("parameters", "0 to 4", "5"),
+    ),
+    "parameters a short mask": Bad(
+        lambda m, X, y: m.set_params(
+            method="first_order", solver=solvers.Diagonal(parameters=[True, False, True, False])
+        ).influence_on_params([0]),
+        ("parameters", "mask", "params_, 5", "got 4"),
+    ),
+    "parameters a long mask of outer products": Bad(
+        lambda m, X, y: m.set_params(
+            method="first_order", solver=solvers.OuterProduct(parameters=np.arange(6) == 1)
+        ).influence_on_params([0]),
+        ("parameters", "mask", "params_, 5", "got 6"),
+    ),
+    "parameters beyond the last of outer products": Bad(
+        lambda m, X, y: m.set_params(
+            method="first_order", solver=solvers.OuterProduct(parameters=[7])
+        ).influence_on_params([0]),
+        ("parameters", "0 to 4", "7"),
+    ),
+    **{
+        f"{cls} parameters {what}": Bad(_option(cls, parameters=value), ("parameters must be", "positions"), error)
+        for cls in ("Diagonal", "OuterProduct")
+        for what, value, error in (
+            ("floats", [0.0, 1.0], TypeError),
+            ("strings", ["x0"], TypeError),
+            ("a number", 3, TypeError),
+            ("2-D", [[0, 1]], TypeError),
+            ("negative", [-1, 0], ValueError),
+            ("twice", [1, 1], ValueError),
+            ("empty", np.array([], dtype=int), ValueError),
+            ("an empty mask", np.zeros(5, dtype=bool), ValueError),
+        )
+    },
+    **{
+        f"{cls} damping {value}": Bad(_option(cls, damping=value), ("damping must be", ">= 0", repr(value)), error)
+        for cls in ("ConjugateGradient", "OuterProduct", "Diagonal", "Stochastic")
+        for value, error in ((-0.1, ValueError), (np.inf, ValueError), ("much", TypeError), (True, TypeError))
+    },
+    **{
+        f"cg {name} {value}": Bad(
+            _option("ConjugateGradient", **{name: value}), (f"{name} must be", bound, repr(value)), error
+        )
+        for name, bound, values in (
+            ("tol", "> 0", ((0, ValueError), (-1e-8, ValueError), (np.nan, ValueError), ("tight", TypeError))),
+            ("max_iter", ">= 1", ((0, ValueError), (10.0, TypeError), (True, TypeError), (None, TypeError))),
+            ("n_directions", ">= 1", ((0, ValueError), (-4, ValueError), (2.5, TypeError), ([8], TypeError))),
+            ("preconditioner", "'diagonal'", (("jacobi", ValueError), (3, ValueError), ([None], ValueError))),
+        )
+        for value, error in values
+    },
+    "stochastic n_samples": Bad(_option("Stochastic", n_samples=0), ("n_samples", ">= 1", "got 0")),
+    "stochastic n_repeats": Bad(_option("Stochastic", n_repeats=1), ("n_repeats", ">= 2", "got 1")),
+    "stochastic scale": Bad(_option("Stochastic", scale=0), ("scale", "> 0", "got 0")),
+    "solver option unknown": Bad(_option("Direct", tol=1e-3), ("tol",), TypeError),
 }
 
 ESTIMATOR = {
@@ -380,10 +477,13 @@ UNLEARN = {
     "max_iter zero": Bad(lambda m, X, y: m.unlearn([0], max_iter=0), ("max_iter", ">= 1", "0")),
     "max_iter float": Bad(lambda m, X, y: m.unlearn([0], max_iter=3.0), ("max_iter", "integer", "3.0")),
     "max_iter bool": Bad(lambda m, X, y: m.unlearn([0], max_iter=True), ("max_iter", "integer", "True")),
-    "unlearn with a bad solver": Bad(lambda m, X, y: m.set_params(solver="cg").unlearn([0]), ("'auto', 'direct'",)),
+    "unlearn with a bad solver": Bad(lambda m, X, y: m.set_params(solver="gd").unlearn([0]), ("'auto', 'direct'",)),
+    "unlearn by newton with an approximation": Bad(
+        lambda m, X, y: m.set_params(solver="diagonal").unlearn([0]), ("method='newton'", "'diagonal'", "'cg'")
+    ),
 }
 
-BAD = {**CONSTRUCTOR, **ESTIMATOR, **FIT, **TEST_ROWS, **INDICES, **GROUPS, **CHOICES, **UNLEARN}
+BAD = {**CONSTRUCTOR, **SOLVERS, **ESTIMATOR, **FIT, **TEST_ROWS, **INDICES, **GROUPS, **CHOICES, **UNLEARN}
 
 
 class _ValueOnly(losses.Loss):
