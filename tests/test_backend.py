@@ -41,15 +41,35 @@ def test_factorisations():
     A = rng.standard_normal((6, 9))
     A = A @ A.T + np.eye(6)
     B = rng.standard_normal((6, 2))
-    L = _backend.cholesky(A)
-    np.testing.assert_allclose(L @ L.T, A)
-    np.testing.assert_array_equal(L, np.tril(L))
+    given = A.copy()
+    L, definite = _backend.cholesky(given)
+    lower = np.tril(L)
+    assert definite and np.shares_memory(L, given)
+    np.testing.assert_allclose(lower @ lower.T, A)
+    np.testing.assert_array_equal(np.triu(L, 1), np.triu(A, 1))  # what A held there serves on
+    np.testing.assert_allclose(_backend.symmetric_product(L, np.diag(A), B), A @ B)
     np.testing.assert_allclose(_backend.cholesky_solve(L, B), np.linalg.solve(A, B))
-    np.testing.assert_allclose(_backend.triangular_inverse(L) @ L, np.eye(6), atol=1e-13)
-    np.testing.assert_allclose(_backend.triangular_product(L, B), L @ B)
+    np.testing.assert_allclose(_backend.triangular_solve(L, B), np.linalg.solve(lower, B))
+    np.testing.assert_allclose(_backend.triangular_solve(L, B, transposed=True), np.linalg.solve(lower.T, B))
+    np.testing.assert_allclose(_backend.cholesky_inverse(L), np.linalg.inv(A))
+    np.testing.assert_allclose(np.tril(_backend.triangular_inverse(L)) @ lower, np.eye(6), atol=1e-13)
+    np.testing.assert_allclose(_backend.triangular_product(L, B), lower @ B)
+    assert _backend.one_norm(A) == np.linalg.norm(A, 1)
     exact = 1 / np.linalg.cond(A, 1)
     assert exact <= _backend.reciprocal_condition(L, np.abs(A).sum(axis=0).max()) * 1.0001 < 3 * exact
     values, vectors = _backend.eigh(A)
     np.testing.assert_allclose(vectors * values @ vectors.T, A)
     assert _backend.smallest_eigenvalue(A) == pytest.approx(values[0])
-    assert _backend.cholesky(-A) is None
+    np.fill_diagonal(L, np.diag(A))
+    others = _backend.eigh_of_upper(L)  # the factor is lost
+    np.testing.assert_allclose(others[0], values)
+    assert not _backend.cholesky(-A)[1]
+
+
+def test_the_inverse_is_mirrored_block_by_block():
+    A = np.random.default_rng(0).standard_normal((1100, 1100))
+    A = A @ A.T + 1100 * np.eye(1100)
+    inverse = _backend.cholesky_inverse(_backend.cholesky(A.copy())[0])
+    np.testing.assert_array_equal(inverse, inverse.T)
+    V = np.random.default_rng(1).standard_normal((1100, 3))
+    np.testing.assert_allclose(inverse @ (A @ V), V, atol=1e-10)
