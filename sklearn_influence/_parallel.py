@@ -32,8 +32,9 @@ def blocks(n, size):
 
 def threads(function, items, n_jobs):
     """``[function(item) for item in items]``, on ``n_jobs`` threads (None: one, or the joblib context's)."""
-    # Each in a copy of the caller's context: scikit-learn's is not inherited by threads, nor is who hears of solves.
-    return Parallel(n_jobs=n_jobs, prefer="threads")(delayed(copy_context().run)(function, item) for item in items)
+    # Each in a copy of the caller's context: scikit-learn's is not inherited by threads, nor is who hears of solves. A
+    # list, since joblib would draw later items of a generator in its own threads, and copy their contexts.
+    return Parallel(n_jobs=n_jobs, prefer="threads")([delayed(copy_context().run)(function, item) for item in items])
 
 
 def progress(items, verbose, what, every=2.0):

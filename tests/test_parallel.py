@@ -1,8 +1,10 @@
 """Blocks, threads and progress."""
 
 import logging
+import time
+from contextvars import ContextVar
 
-from sklearn import config_context
+from sklearn import config_context, get_config
 
 from sklearn_influence._parallel import block_size, blocks, progress, threads
 
@@ -24,6 +26,22 @@ def test_block_size_follows_working_memory():
 
 def test_threads_keep_the_order():
     assert threads(lambda i: i * i, range(5), n_jobs=2) == [0, 1, 4, 9, 16]
+
+
+def test_every_item_runs_in_a_copy_of_the_callers_context():
+    """Also those that joblib takes up from threads of its own, after the first few of each worker."""
+    name = ContextVar("name", default="nobody")
+    name.set("the caller")
+
+    def ask(i):
+        time.sleep(0.001)
+        seen = name.get(), get_config()["working_memory"]
+        name.set(i)
+        return seen
+
+    with config_context(working_memory=7):
+        assert threads(ask, range(40), n_jobs=2) == [("the caller", 7)] * 40
+    assert name.get() == "the caller"
 
 
 def test_progress_is_silent_unless_asked(caplog):
