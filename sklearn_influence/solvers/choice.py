@@ -108,7 +108,7 @@ def get_solver(solver):
         return SOLVERS[solver]()
     if isinstance(solver, tuple(SOLVERS.values())):
         return solver
-    if solver in SOLVERS.values():
+    if isinstance(solver, type) and solver in SOLVERS.values():
         raise TypeError(f"solver must be an object, got the class {solver.__name__}; write {solver.__name__}().")
     text = (
         f"solver must be one of {', '.join(map(repr, SOLVERS))}, or an object such as solvers.Direct(damping=...), got "
