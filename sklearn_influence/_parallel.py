@@ -5,7 +5,7 @@ import time
 from contextvars import copy_context
 
 from joblib import Parallel, delayed
-from sklearn import get_config
+from sklearn import config_context, get_config
 
 logger = logging.getLogger("sklearn_influence")
 
@@ -32,9 +32,15 @@ def blocks(n, size):
 
 def threads(function, items, n_jobs):
     """``[function(item) for item in items]``, on ``n_jobs`` threads (None: one, or the joblib context's)."""
-    # Each in a copy of the caller's context: scikit-learn's is not inherited by threads, nor is who hears of solves. A
-    # list, since joblib would draw later items of a generator in its own threads, and copy their contexts.
-    return Parallel(n_jobs=n_jobs, prefer="threads")([delayed(copy_context().run)(function, item) for item in items])
+    config = get_config()
+
+    def within(context, item):
+        with config_context(**config):
+            return context.run(function, item)
+
+    # Threads inherit neither scikit-learn's settings nor who hears of solves. A list, since joblib would draw the later
+    # items of a generator in threads of its own, and copy their contexts.
+    return Parallel(n_jobs=n_jobs, prefer="threads")([delayed(within)(copy_context(), item) for item in items])
 
 
 def progress(items, verbose, what, every=2.0):
