@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 
 from sklearn_influence._design import Design
-from sklearn_influence.curvature import Hessian, MixedWeights, to_vector
+from sklearn_influence.curvature import Hessian, MixedWeights, RowCurvatures, to_vector
 from sklearn_influence.losses import Softmax
 
 N, D, Q = 40, 4, 3
@@ -139,3 +139,77 @@ def test_a_constant_column_has_no_spread(value):
     np.testing.assert_array_equal(gram[2], 0.0)
     np.testing.assert_array_equal(gram[:, 2], 0.0)
     assert (np.diag(gram)[[0, 1, 3]] > 1).all()
+
+
+@pytest.mark.parametrize("sparse_rows", [False, True])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_curvatures_of_single_rows(fit_intercept, sparse_rows):
+    """The i-th row's own part of the curvature for the i-th column."""
+    H, _ = make("softmax", fit_intercept, sparse_rows)
+    rows = np.array([3, 0, 7])
+    single = RowCurvatures(H.design.take(rows), H.weights.take(rows))
+    V = np.random.default_rng(0).standard_normal((H.shape[0], 3))
+    product, outputs = single.product(V, np.arange(3)), single.outputs(V)
+    for j, row in enumerate(rows):
+        alone = Hessian(H.design.take([row]), H.weights.take([row]), 0 * H.penalty)
+        np.testing.assert_allclose(product[:, j], alone.matmat(V[:, [j]])[:, 0], rtol=1e-11, atol=1e-13)
+        x = H.design.X[[row]].toarray()[0] if sparse_rows else H.design.X[row]
+        theta = V[: Q * D, j].reshape(Q, D)
+        intercept = V[Q * D :, j] if fit_intercept else 0.0
+        np.testing.assert_allclose(outputs[j], theta @ x + intercept, rtol=1e-11)
+    np.testing.assert_allclose(single.product(V[:, [2, 0]], np.array([2, 0])), product[:, [2, 0]], rtol=1e-11)
+
+
+def test_mixed_weights_are_diagonal_and_outer():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((6, 3)), rng.random((6, 3))
+    eta = rng.standard_normal((6, 3, 2))
+    for sign in (-1.0, 1.0):
+        W = a[:, :, None] * np.eye(3) + sign * b[:, :, None] * b[:, None]
+        weights = MixedWeights(a, b, sign)
+        np.testing.assert_allclose(weights.times(eta.copy()), W @ eta, rtol=1e-12)
+        np.testing.assert_allclose(weights.take([4, 1]).times(eta[[4, 1]]), W[[4, 1]] @ eta[[4, 1]], rtol=1e-12)
+        for c in range(3):
+            np.testing.assert_allclose(weights.pairs(c), W[:, c, c:], rtol=1e-12)
+        np.testing.assert_allclose(weights.by_output(), np.maximum(np.einsum("nqq->nq", W), 0.0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind, fit_intercept, sparse_rows", CASES)
+def test_forms_on_directions_and_diagonals_about_a_centre(kind, fit_intercept, sparse_rows):
+    H, _ = make(kind, bool(fit_intercept), bool(sparse_rows))
+    H = Hessian(H.design, H.weights, H.penalty)  # with its gauge
+    q, width = H.penalty.shape
+    V = np.random.default_rng(0).standard_normal((width, 2))
+    centre = H.mean
+    assert centre.any() == bool(fit_intercept)
+    T = H.decode_about(centre, np.eye(q * width).reshape(q, width, -1))
+    inner = T.T @ H.matmat(T)
+    form = H.on_directions(centre, V)
+    blocks = np.kron(np.eye(q), V)
+    expected = (blocks.T @ inner @ blocks).reshape(q, 2, q, 2)
+    if not H.coupled:
+        expected = np.stack([expected[c, :, c] for c in range(q)])
+    np.testing.assert_allclose(form, expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(H.diagonal_about(centre).ravel(), np.diag(inner), rtol=1e-9)
+    H.penalty[:, -1] = 0.8  # an intercept's too
+    inner = T.T @ H.matmat(T)
+    np.testing.assert_allclose(H.diagonal_about(centre).ravel(), np.diag(inner), rtol=1e-9)
+    first = H.on_directions(centre, V)
+    first = first[0, :, 0] if H.coupled else first[0]
+    np.testing.assert_allclose(first, V.T @ inner[:width, :width] @ V, rtol=1e-9)
+
+
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_common_shifts_are_solved_by_the_penalty(fit_intercept):
+    H, expected = make("softmax", fit_intercept)
+    B = np.random.default_rng(0).standard_normal((len(expected), 2))
+    common, rest = H.split_common(B)
+    exact = np.linalg.pinv(expected, rcond=1e-12)
+    np.testing.assert_allclose(common + exact @ rest, exact @ B, rtol=1e-9, atol=1e-11)
+    theta = rest[: Q * D].reshape(Q, D, 2)
+    np.testing.assert_allclose(theta.sum(axis=0), 0.0, atol=1e-12)
+    plain, _ = make("targets", fit_intercept)
+    common, rest = plain.split_common(B)
+    assert common is None and rest is B
+    uneven = Hessian(H.design, H.weights, H.penalty * np.array([[1.0], [2.0], [3.0]]), shift_invariant=True)
+    assert uneven.split_common(B)[0] is None
