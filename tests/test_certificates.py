@@ -7,7 +7,7 @@ after one or two steps makes the distances large; converged, they are rounding a
 
 import copy
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cases
 import numpy as np
@@ -16,7 +16,8 @@ import retraining
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeCV
 
-from sklearn_influence import InfluenceEstimator
+from sklearn_influence import InfluenceEstimator, certificates
+from sklearn_influence.solvers import ConjugateGradient, Direct
 
 KINDS = ("random", "coherent", "influential")
 STEPS = (1, 2, 4, 50)
@@ -34,10 +35,12 @@ class Plan:
     share: float = 0.08
     tight: bool = True  # whether the bound has to be close as well as true
     converged: float = 1e-8  # what it may be once converged, relative to the parameters: rounding alone
+    solver: object = "auto"
+    steps: tuple = STEPS
 
     @property
     def n_removals(self):
-        return self.per_kind * len(KINDS) * len(STEPS)
+        return self.per_kind * len(KINDS) * len(self.steps)
 
 
 def _digits(n_classes, n_rows):
@@ -92,6 +95,28 @@ PLANS = {
     "ols collinear": Plan(LinearRegression(), cases.collinear(REGRESSION), 1),
     "ols float32": Plan(LinearRegression(), _float32(REGRESSION), 1, converged=1e-6),
 }
+# Bounds that need no leverages: the largest row and the smallest curvature from the penalty and the intercepts alone.
+BY_CG = {
+    **{
+        f"cg, binary C={C}": Plan(LogisticRegression(C=C), CANCER, 1, solver=ConjugateGradient(n_directions=8))
+        for C in (0.01, 1, 100)
+    },
+    **{
+        f"cg, softmax C={C}": Plan(LogisticRegression(C=C), WINE, 1, solver=ConjugateGradient(n_directions=4))
+        for C in (0.01, 1, 100)
+    },
+    "cg, uncentred binary": Plan(LogisticRegression(), cases.uncentred(CANCER), 1, tight=False, converged=1e-3),
+    "cg, uncentred softmax": Plan(LogisticRegression(), cases.uncentred(WINE), 1, tight=False, converged=1e-3),
+    "cg, liblinear": Plan(LogisticRegression(solver="liblinear", intercept_scaling=3.0), CANCER, 1),
+    "cg, no intercept softmax": Plan(LogisticRegression(fit_intercept=False), WINE, 1),
+    "cg, balanced": Plan(LogisticRegression(class_weight="balanced"), CANCER, 1),
+    "cg, removing much": Plan(LogisticRegression(), TINY, 1, share=0.5),
+    "cg, ridge targets": Plan(Ridge(alpha=np.array([0.1, 2.0, 50.0])), cases.weighted(TARGETS), 1),
+    "cg, ols": Plan(LinearRegression(), REGRESSION, 1),
+}
+for _name, _plan in BY_CG.items():
+    _solver = "cg" if _plan.solver == "auto" else _plan.solver
+    PLANS[_name] = replace(_plan, solver=_solver, steps=(1, 2, 50), tight=False)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -143,7 +168,9 @@ def _distance(edited, plan, keep, start):
 def _fitted(plan):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the fit is refined anyway
-        return InfluenceEstimator(plan.estimator).fit(plan.case.X, plan.case.y, plan.case.sample_weight)
+        return InfluenceEstimator(plan.estimator, solver=plan.solver).fit(
+            plan.case.X, plan.case.y, plan.case.sample_weight
+        )
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -164,7 +191,7 @@ def test_the_bound_is_never_below_the_distance(name):
             rows = _removed(plan, start.astype(float), kind, rng)
             keep = np.ones(len(plan.case.X), dtype=bool)
             keep[rows] = False
-            for steps in STEPS:
+            for steps in plan.steps:
                 edited = _unlearned(model, rows, steps)
                 certificate, done = edited.certificate_, done + 1
                 distance, size = _distance(edited, plan, keep, start)
@@ -190,6 +217,22 @@ def test_the_bound_is_never_below_the_distance(name):
     assert n_valid >= done / 3
     if plan.tight and isinstance(plan.estimator, LogisticRegression):
         assert np.median(ratios) <= 100, f"{np.median(ratios):.1f} times the truth"
+
+
+@pytest.mark.parametrize("name", [name for name in BY_CG if name not in ("cg, ridge targets", "cg, ols")])
+def test_what_takes_the_place_of_leverages_errs_on_the_safe_side(name):
+    """The largest row's norm in H^-1 from above, the smallest curvature from below, both from the penalty."""
+    plan = PLANS[name]
+    model = _fitted(plan)
+    objective, factor = model._fitted.solved(model._options())
+    direct = Direct().factor(objective.curvature())
+    largest = [certificates._largest_row(objective, f) for f in (direct, factor)]
+    assert largest[0] * (1 - 1e-9) <= largest[1] <= 200 * largest[0]
+    inverse = direct.curvature.decode_inverse(direct.inverse(0))
+    smallest = certificates._smallest_curvature(objective, factor)
+    assert 0 < smallest <= 1 / np.linalg.eigvalsh(inverse)[-1] * (1 + 1e-7)
+    if not objective.fit_intercept:
+        assert smallest == pytest.approx(objective.penalty.min())
 
 
 def test_edits_one_after_another_are_certified_against_all_that_is_gone():
