@@ -105,6 +105,8 @@ BY_CG = {
         f"cg, softmax C={C}": Plan(LogisticRegression(C=C), WINE, 1, solver=ConjugateGradient(n_directions=4))
         for C in (0.01, 1, 100)
     },
+    "cg, strong penalty": Plan(LogisticRegression(C=1e-4), CANCER, 1),
+    "cg, strong penalty softmax": Plan(LogisticRegression(C=1e-4), WINE, 1),
     "cg, uncentred binary": Plan(LogisticRegression(), cases.uncentred(CANCER), 1, tight=False, converged=1e-3),
     "cg, uncentred softmax": Plan(LogisticRegression(), cases.uncentred(WINE), 1, tight=False, converged=1e-3),
     "cg, liblinear": Plan(LogisticRegression(solver="liblinear", intercept_scaling=3.0), CANCER, 1),

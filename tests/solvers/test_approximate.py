@@ -201,6 +201,7 @@ class Written:
 
 CASES = {
     "ridge": (Ridge(alpha=2.0), LINE),
+    "ridge weighted": (Ridge(alpha=2.0), cases.weighted(LINE)),
     "targets": (Ridge(alpha=np.array([0.1, 2.0, 50.0])), TARGETS),
     "binary": (LogisticRegression(**TIGHT), cases.weighted(BINARY)),
     "softmax": (LogisticRegression(**TIGHT), THREE),

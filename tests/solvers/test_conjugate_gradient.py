@@ -371,6 +371,11 @@ def test_rows_of_their_own_curvature():
     np.testing.assert_allclose(parts, X, rtol=1e-8, atol=1e-10)
     with sklearn.config_context(working_memory=0.001):
         np.testing.assert_allclose(solver("diagonal", tol=1e-12).factor(H)(B, less=less)[0], X, rtol=1e-8, atol=1e-10)
+    # A column that is done does not shift the rows of the others.
+    B[:, 0] = 0.0
+    alone, _ = solver("diagonal", tol=1e-12).factor(H)(B, less=less)
+    np.testing.assert_allclose(alone[:, 1:], X[:, 1:], rtol=1e-8, atol=1e-10)
+    assert not alone[:, 0].any()
 
 
 def _one(less, j):
