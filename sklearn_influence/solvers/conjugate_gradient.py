@@ -165,19 +165,18 @@ class ConjugateGradientFactor(InverseBySolves):
         """Solutions of some columns, their true residuals relative to B, iterations, and whether a flat one was met."""
         Z = self._preconditioner(B)
         start = np.einsum("pk,pk->k", B, Z)
-        X, iterations, flat = self._iterate(B, Z, start, tol, self.solver.max_iter, product)
+        X, left, iterations, flat = self._iterate(B, Z, start, tol, self.solver.max_iter, product)
         if tol > self.solver.tol:  # a step among several: its own recursion's word is enough
-            return X, np.full(B.shape[1], tol), iterations, flat
+            return X, _share(left, start), iterations, flat
         for _ in range(_CORRECTIONS):
             R = B - product(X, slice(None))
             Z = self._preconditioner(R)
-            left = np.maximum(np.einsum("pk,pk->k", R, Z), 0.0)
-            residual = np.sqrt(np.divide(left, start, out=np.zeros_like(left), where=start > 0))
+            residual = _share(np.einsum("pk,pk->k", R, Z), start)
             again = np.flatnonzero(residual > 2 * tol)
             room = self.solver.max_iter - iterations
             if not len(again) or flat or room <= 0:
                 break
-            more, n, flat = self._iterate(
+            more, _, n, flat = self._iterate(
                 R[:, again], Z[:, again], start[again], tol, room, lambda V, some, at=again: product(V, at[some])
             )
             better = np.zeros(X.shape)
@@ -187,10 +186,11 @@ class ConjugateGradientFactor(InverseBySolves):
         return X, residual, iterations, flat
 
     def _iterate(self, R, Z, start, tol, max_iter, product):
-        """The recursion from 0; stops column by column at ``tol**2 * start`` of R'Z."""
+        """The recursion from 0, which stops column by column at ``tol**2 * start`` of R'Z; and what is left of that."""
         goal = tol**2 * start
         X = np.zeros(R.shape)
         rho = np.einsum("pk,pk->k", R, Z)
+        left = rho.copy()
         active = np.flatnonzero((start > 0) & (rho > goal))
         R, P, rho = R[:, active].copy(), Z[:, active].copy(), rho[active]
         n_iter, flat, lowest, since = 0, False, np.inf, 0
@@ -206,6 +206,7 @@ class ConjugateGradientFactor(InverseBySolves):
             Z = self._preconditioner(R)
             new = np.einsum("pk,pk->k", R, Z)
             n_iter += 1
+            left[active] = new
             going = good & (new > goal[active])
             share = (new[going] / start[active[going]]).max(initial=0.0)
             since = 0 if share < 0.5 * lowest else since + 1
@@ -220,4 +221,9 @@ class ConjugateGradientFactor(InverseBySolves):
                 P = Z[:, going] + turn[going] * P[:, going]
                 R = R[:, going]
             active, rho = active[going], new[going]
-        return X, n_iter, flat
+        return X, left, n_iter, flat
+
+
+def _share(left, start):
+    """What is left of each column's residual, squares in both, as a share of its right-hand side."""
+    return np.sqrt(np.divide(np.maximum(left, 0.0), start, out=np.zeros_like(left), where=start > 0))

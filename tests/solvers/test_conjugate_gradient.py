@@ -380,3 +380,14 @@ def test_rows_of_their_own_curvature():
 
 def _one(less, j):
     return RowCurvatures(less.design.take([j]), less.weights.take([j]))
+
+
+@pytest.mark.parametrize("max_iter", [1, 1000])
+def test_a_loose_solve_says_what_is_left(max_iter):
+    H = hessian("softmax", n=80, d=6)
+    B = sides(H)
+    X, info = solver(None, max_iter=max_iter).factor(H)(B, tol=1e-3)
+    rest = H.split_common(B)[1]
+    left = np.linalg.norm(H.split_common(B - H.matmat(X))[1], axis=0) / np.linalg.norm(rest, axis=0)
+    np.testing.assert_allclose(info.residual, left, rtol=1e-6)
+    assert info.converged == (max_iter > 1) == bool((left <= 1e-2).all())
