@@ -21,6 +21,7 @@ from ._validation import (
 )
 from .fitted import FittedModel, Options
 from .solvers import Auto, get_solver
+from .solvers.choice import called
 from .solvers.info import listening, merge
 
 
@@ -63,8 +64,9 @@ class FittedMixin:
         solver = get_solver(self.solver)
         if self.method == "newton" and not solver.exact:
             raise ValueError(
-                f"method='newton' and solver={self.solver!r} do not go together: newton needs the true curvature, of "
-                "which that solver has an approximation. Use method='first_order', or solver='direct' or 'cg'."
+                f"method='newton' and solver={called(solver)} do not go together: newton needs the inverse of the true "
+                "curvature itself, of which that solver has an estimate. Use method='first_order', or solver='direct' "
+                "or 'cg'."
             )
         return Options(solver, bool(self.refine), self.representation, self.device)
 
@@ -186,8 +188,8 @@ class FittedMixin:
         options = self._options()
         if not options.solver.exact:
             raise ValueError(
-                f"leverages need the true curvature, of which solver={self.solver!r} has an approximation; use "
-                "solver='direct' or 'cg'."
+                f"leverages, and so audit, need the inverse of the true curvature itself, of which "
+                f"solver={called(options.solver)} has an estimate; use solver='direct' or 'cg'."
             )
         objective, factor = self._fitted.solved(options)
         k, q = len(positions), self._objective.n_outputs

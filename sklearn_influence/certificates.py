@@ -147,7 +147,7 @@ def _profile_bound(objective):
     # What is left of the intercept's gradient shifts it by at most this, and with it the gradient of w.
     slope = objective.sample_weight @ profiled.output_curvatures()[:, 0]
     shift = gradient[-1] / slope
-    cross = np.abs(profiled.curvature().matmat(np.eye(d + 1)[:, -1:])[:d, 0])
+    cross = np.abs(profiled.curvature().matmat(np.eye(d + 1, 1, -d))[:d, 0])
     w_bound = float(np.linalg.norm(gradient[:-1] + 2 * shift * cross) / mu)
     reach = float(objective.design.norms().max(initial=0.0))
     moved = abs(float(profiled.params[-1] - objective.params[-1])) + 2 * shift

@@ -170,7 +170,7 @@ class Hessian:
         check_memory(
             8 * size**2,
             f"The curvature of {self.shape[0]:,} parameters",
-            "Use fewer columns, or select the ones that matter before the model.",
+            "Use solver='cg', which never holds it, or fewer columns.",
         )
         if self.coupled:
             return [self._coupled()], [0]

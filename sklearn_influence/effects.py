@@ -430,11 +430,12 @@ def group_effects(objective, factor, groups, method, n_jobs=None):
         return GroupEffects(
             objective, np.stack([step for step, _ in steps], axis=1), np.array([left for _, left in steps])
         )
-    delta = np.empty((objective.n_params, len(groups)))
+    gradients, common = np.empty((2, objective.n_params, len(groups)))
     for g, rows in enumerate(groups):
         effects = row_effects(objective, factor, rows, "first_order")
-        delta[:, g] = sum(effects.params(part).sum(axis=1) for part in row_blocks(effects))
-    return GroupEffects(objective, delta)
+        gradients[:, g] = objective.pullback_sum(effects.pull, objective.design.take(rows))
+        common[:, g] = effects.common @ effects.mix.sum(axis=0)
+    return GroupEffects(objective, factor(gradients)[0] + common)
 
 
 def row_blocks(effects, n_columns=0):

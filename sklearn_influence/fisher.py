@@ -58,6 +58,17 @@ class EmpiricalFisher(Hessian):
                 K[part] += u[part, None] * product * u
         return K
 
+    def gauge_within(self, positions):
+        """Where, among sorted ``positions``, all outputs' shares of a common shift without curvature stand: arrays."""
+        q, width = self.penalty.shape
+        layout = to_vector(np.arange(q * width).reshape(q, width), self.design.fit_intercept)
+        place = np.empty(q * width, dtype=int)  # of (output, column) in params_
+        place[layout] = np.arange(q * width)
+        for j in np.flatnonzero(self.gauge):
+            shared = place[np.arange(q) * width + j]
+            if np.isin(shared, positions).all():
+                yield np.searchsorted(positions, shared)
+
     def on_parameters(self, positions):
         """The part (k, k) of the matrix that belongs to some of the parameters."""
         d, q = self.design.n_features, self.n_outputs

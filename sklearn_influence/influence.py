@@ -102,6 +102,12 @@ def _squared_loss_sum(effects, X, y, f, loss, weight, out, verbose):
 def _linear_loss_change(effects, X, u, out, aggregate, verbose):
     objective = effects.objective
     size = block_size(24 * objective.n_params, largest=X.n_rows)
+    if not aggregate and len(effects) < X.n_rows:  # fewer solves on the side of the training rows
+        for part in progress(row_blocks(effects, size), verbose, "influence on losses"):
+            delta = effects.params(part)
+            for tests in blocks(X.n_rows, size):
+                out[tests, part] = objective.pullback(u[tests], X.take(tests), onto=delta).T
+        return out
     if aggregate:
         G = objective.pullback_sum(u, X)
         pieces = [(None, G[:, None])]

@@ -17,14 +17,31 @@ def _positions(parameters):
     given, length = np.asarray(parameters), None
     if given.dtype == bool:
         given, length = np.flatnonzero(given), given.size
+    if given.dtype.kind in "OU":
+        raise TypeError(
+            f"parameters must be positions in params_ or a mask over them, got {parameters!r}; names are found by "
+            "np.isin(model.param_names_, [...])."
+        )
+    if not given.size:
+        raise ValueError("parameters must be positions in params_, at least one of them, got none.")
     if given.ndim != 1 or given.dtype.kind not in "iu":
         raise TypeError(
-            f"parameters must be positions in params_ (integers), a mask over them, or None, got {parameters!r}."
+            f"parameters must be positions in params_ (integers), a mask over them, or None, got {given!r}."
         )
     positions = np.unique(given)
-    if len(positions) != len(given) or not len(positions) or positions[0] < 0:
-        raise ValueError("parameters must be different positions in params_, from 0 on, and at least one.")
+    if len(positions) != len(given):
+        raise ValueError("parameters must be different positions in params_; some are given twice.")
+    if positions[0] < 0:
+        raise ValueError(f"parameters must be positions in params_, from 0 on, got {positions[0]}.")
     return tuple(positions.tolist()), length
+
+
+def _written(solver):
+    """The repr of a solver whose list of parameters may be long."""
+    chosen = solver.parameters
+    if chosen is not None and len(chosen) > 8:
+        chosen = f"<{len(chosen)} positions>"
+    return f"{type(solver).__name__}(damping={solver.damping!r}, parameters={chosen})"
 
 
 def _within(solver, n_params):
@@ -40,7 +57,7 @@ def _within(solver, n_params):
     return slice(None) if positions is None else np.array(positions)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagonal:
     """The diagonal of the curvature alone: no interplay of the parameters.
 
@@ -84,6 +101,7 @@ class Diagonal:
 
     exact = False
     curvature_kind = "hessian"
+    __repr__ = _written
 
     def __post_init__(self):
         damped_option(self.damping)
@@ -113,7 +131,7 @@ class DiagonalFactor(InverseBySolves):
         return X, report(SolveInfo(self.solver, True, 1, residual, reason))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OuterProduct:
     """The empirical Fisher matrix: outer products of the rows' gradients in place of their curvature.
 
@@ -151,6 +169,7 @@ class OuterProduct:
 
     exact = False
     curvature_kind = "outer_product"
+    __repr__ = _written
 
     def __post_init__(self):
         damped_option(self.damping)
@@ -171,6 +190,8 @@ class OuterProductFactor(InverseBySolves):
         self._chosen = _within(solver, curvature.shape[0])
         if solver.parameters is not None:
             matrix = curvature.on_parameters(self._chosen)
+            for shift in curvature.gauge_within(self._chosen):  # flat, and no gradient has a part along it
+                matrix[np.ix_(shift, shift)] += matrix[shift, shift].mean()
             block = _BlockFactor(matrix, np.ones(len(matrix), bool))
             self._solve, self.nullity, self.rcond, how = block.solve, block.nullity, block.rcond, "on chosen parameters"
             self.operations = 2 * len(matrix) ** 2

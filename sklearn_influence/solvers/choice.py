@@ -47,7 +47,10 @@ class Auto:
         if n_bytes > _MEMORY * memory:
             return ConjugateGradient(), f"factoring {size:,} unknowns together would take {n_bytes / 2**30:.1f} GiB"
         if method == "first_order" and passes > 20 * _MANY:
-            return ConjugateGradient(), f"factoring {size:,} unknowns would cost {passes:,.0f} passes over the rows"
+            return (
+                ConjugateGradient(),
+                f"factoring {size:,} unknowns would cost {passes:,.0f} passes over the rows, more than {20 * _MANY:,}",
+            )
         return Direct(), f"{size:,} unknowns are factored together"
 
 

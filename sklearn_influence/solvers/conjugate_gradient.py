@@ -73,7 +73,7 @@ class ConjugateGradient:
     curvature_kind = "hessian"
 
     def __post_init__(self):
-        number_option("tol", self.tol, lowest=0.0, above=True)
+        number_option("tol", self.tol, lowest=0.0, above=True, below=1.0)
         number_option("max_iter", self.max_iter, lowest=1, whole=True)
         number_option("n_directions", self.n_directions, lowest=1, whole=True)
         damped_option(self.damping)

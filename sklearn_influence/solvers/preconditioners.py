@@ -41,7 +41,7 @@ class Identity:
 class Exact:
     """A factored curvature: the same one, where it is small, or a nearby one."""
 
-    name = "preconditioned by a factored curvature"
+    name = "preconditioned by a factored curvature, since it is small"
 
     def __init__(self, factor):
         self._factor = factor

@@ -72,12 +72,12 @@ def damped_option(damping):
     return number_option("damping", damping, lowest=0.0)
 
 
-def number_option(name, value, *, lowest, above=False, whole=False):
-    """A number among a solver's options, checked: finite, whole where asked, and at least (or above) ``lowest``."""
+def number_option(name, value, *, lowest, above=False, whole=False, below=np.inf):
+    """A number among a solver's options, checked: whole where asked, at least (or above) ``lowest``, and ``below``."""
     kinds = (int, np.integer) if whole else (int, float, np.integer, np.floating)
-    bound = f"{'>' if above else '>='} {lowest:g}"
+    bound = f"{'>' if above else '>='} {lowest:g}" + (f" and < {below:g}" if below < np.inf else "")
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, kinds):
         raise TypeError(f"{name} must be {'an integer' if whole else 'a number'} {bound}, got {value!r}.")
-    if not (lowest < value if above else lowest <= value) or not value < np.inf:
+    if not (lowest < value if above else lowest <= value) or not value < below:
         raise ValueError(f"{name} must be a finite {'integer' if whole else 'number'} {bound}, got {value!r}.")
     return value

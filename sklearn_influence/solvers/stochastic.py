@@ -116,7 +116,7 @@ class Stochastic:
     def __post_init__(self):
         for name, least in (("n_samples", 1), ("n_repeats", 2), ("max_iter", 4)):
             number_option(name, getattr(self, name), lowest=least, whole=True)
-        number_option("tol", self.tol, lowest=0.0, above=True)
+        number_option("tol", self.tol, lowest=0.0, above=True, below=1.0)
         damped_option(self.damping)
         if self.scale is not None:
             number_option("scale", self.scale, lowest=0.0, above=True)
@@ -183,7 +183,7 @@ class StochasticFactor(InverseBySolves):
         X, each = self.sampler.leave(solved) + common, self.sampler.leave(repeats) + common
         error = each.std(axis=0, ddof=1) / np.sqrt(self.solver.n_repeats)
         if run.grew:
-            error = np.full_like(error, np.inf)
+            X, error = np.full_like(X, np.nan), np.full_like(error, np.inf)
         rcond = self.smallest / self.largest
         info = SolveInfo(self.solver, converged, run.steps, residual, reason, rcond, 0, error, each)
         return X, info
@@ -311,17 +311,15 @@ class _Recursion:
 
     def why_it_grew(self):
         return (
-            f"the recursion grew: scale={self.factor.scale:.3g} is too small, {self.factor.safe_scale:.3g} cannot "
-            "diverge (scale=None)"
+            f"the recursion grew, and NaN is returned: scale={self.factor.scale:.3g} is too small; scale=None takes "
+            f"{self.factor.safe_scale:.3g}, which cannot diverge"
         )
 
     def why_it_stopped(self, settled, error):
         what = f"standard error {error:.1g} above tol" if settled else "not settled"
-        near = self.factor.smallest < 1e-4 * self.factor.largest
         return (
-            f"stopped by max_iter={self.solver.max_iter}: {what}"
-            + (", the curvature is close to singular" if near else "")
-            + ("" if settled else "; " + _OFF_RANGE)
+            f"stopped after {self.steps:,} steps, since the next doubling would pass max_iter={self.solver.max_iter:,}: "
+            f"{what}; raise max_iter, or use solver='cg'" + ("" if settled else f" ({_OFF_RANGE})")
         )
 
 

@@ -273,7 +273,7 @@ def test_a_scale_that_is_too_small_is_reported():
     with np.errstate(all="ignore"):
         X, info = Stochastic(scale=0.1, random_state=0).factor(H)(B)
     assert not info.converged and "scale=0.1 is too small" in info.reason
-    assert np.isfinite(X).all() and np.isinf(info.standard_error).all()
+    assert np.isnan(X).all() and np.isinf(info.standard_error).all()  # no answer is better than a wrong one
     slow = Stochastic(scale=50.0, random_state=0).factor(H)(B)[1]
     assert slow.converged and slow.iterations > Stochastic(random_state=0).factor(H)(B)[1].iterations
 
