@@ -71,7 +71,7 @@ class FittedModel:
         new.edited, new.settled = True, settled
         new._cache[("start", representation)] = objective
         for refine in (True, False):
-            new._cache[("optimum", refine, representation)] = (objective, factor)
+            new._cache[("optimum", refine, representation, factor.solver)] = (objective, factor)
         return new
 
     def __getstate__(self):
@@ -121,7 +121,7 @@ class FittedModel:
 
     def optimum(self, options):
         """The objective that influences are taken at, and its true factored curvature or None."""
-        key = ("optimum", options.refine, options.representation)
+        key = ("optimum", options.refine, options.representation, self.exact_solver(options))
         return self._once(key, lambda: self._find_optimum(options))
 
     def _find_optimum(self, options):

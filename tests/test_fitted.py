@@ -124,3 +124,17 @@ def test_options_are_compared_by_value():
     options = fitted.Options(solvers.Direct(), True, "auto", "cpu")
     assert options == fitted.Options(solvers.Direct(0.0), True, "auto", "cpu")
     assert options != fitted.Options(solvers.Direct(0.1), True, "auto", "cpu")
+
+
+def test_an_optimum_that_a_poor_solver_did_not_reach_is_not_taken_over():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 80)) * np.logspace(0, -2, 80)
+    y = (X[:, 0] + 0.5 * rng.logistic(size=200) > 0).astype(int)
+    estimator = LogisticRegression(C=100, max_iter=10_000)
+    poor = solvers.ConjugateGradient(max_iter=1, preconditioner=None)
+    model = InfluenceEstimator(estimator, solver=poor).fit(X, y)
+    with pytest.warns(ConvergenceWarning):
+        model.influence_on_params([0])
+    model.set_params(solver="direct")
+    expected = InfluenceEstimator(estimator, solver="direct").fit(X, y).params_
+    np.testing.assert_allclose(model.params_, expected, rtol=1e-8)
