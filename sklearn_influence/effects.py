@@ -290,6 +290,8 @@ def _retained_curvature(effects, s):
         system = np.eye(A.shape[1]) - h
         system[singular] = np.eye(A.shape[1])
         extra = np.linalg.solve(system, shift[:, :, None])[:, :, 0]
+        if objective.loss.shift_invariant:  # W sees no common shift, and A's can be so large that W A rounds to one
+            extra -= extra.mean(axis=1, keepdims=True)
     effects.pull = effects.pull + extra
     for column in np.flatnonzero(_left_to_refits(effects, singular)):
         effects.pull[column] = 0.0

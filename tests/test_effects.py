@@ -4,8 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from test_primal import D, N, make
 
+from sklearn_influence import InfluenceEstimator
 from sklearn_influence import effects as fx
 from sklearn_influence import newton
 from sklearn_influence.solvers import Direct
@@ -173,3 +175,26 @@ def test_row_scale_is_the_median_norm(solved):
     norms = np.sqrt(np.einsum("pi,pi->i", G, factor(G)[0]))
     assert fx.row_scale(objective, factor) == pytest.approx(np.median(norms))
     assert fx.row_scale(objective, factor, np.array([], dtype=int)) == 0.0
+
+
+def test_softmax_outputs_do_not_depend_on_the_columns_origin():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 5))
+    y = np.digitize(X[:, 0] + 1.5 * rng.standard_normal(60), [-0.8, 0.8])
+    moved = InfluenceEstimator(LogisticRegression(max_iter=10_000), solver="direct").fit(X + 1e4, y)
+    model = InfluenceEstimator(LogisticRegression(), solver="direct").fit(X, y)
+    expected = model.influence_on_output(X, [0, 1, 3])
+    assert np.abs(moved.influence_on_output(X + 1e4, [0, 1, 3]) - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_conjugate_gradients_see_the_directions_that_a_group_leaves_flat():
+    rng = np.random.default_rng(0)
+    level = np.repeat([0, 1, 2, 3], 10)
+    X = np.hstack([rng.standard_normal((40, 2)), np.eye(4)[level][:, 1:]])
+    y = X[:, 0] + level + 0.1 * rng.standard_normal(40)
+    retrained = LinearRegression().fit(X[level != 3], y[level != 3])
+    model = InfluenceEstimator(LinearRegression(), solver="cg").fit(X, y)
+    expected = retrained.predict(X) - model.predict(X)
+    np.testing.assert_allclose(model.influence_on_output(X, groups=level)[:, 3], expected, atol=1e-10)
+    model.unlearn(np.flatnonzero(level == 3))
+    np.testing.assert_allclose(model.estimator_.coef_, retrained.coef_, atol=1e-10)

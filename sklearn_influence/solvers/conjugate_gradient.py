@@ -93,7 +93,8 @@ class ConjugateGradientFactor(InverseBySolves):
         self.curvature = curvature
         self.solver = solver
         # The flat directions of another curvature are not this one's, and a far one's preconditioner wears out.
-        if preconditioner is None or preconditioner.nullity or getattr(preconditioner, "worn", False):
+        flat = not (curvature.penalty[:, : curvature.design.n_features] > 0).all()  # or may be, with fewer rows
+        if preconditioner is None or flat or preconditioner.nullity or getattr(preconditioner, "worn", False):
             self._preconditioner = make_preconditioner(curvature, solver.preconditioner, solver.n_directions)
         elif preconditioner.iterative:
             self._preconditioner = preconditioner._preconditioner
