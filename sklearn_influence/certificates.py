@@ -16,6 +16,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from . import _backend
+from .solvers.info import listening
 from .solvers.steps import error_norms, newton_step
 
 # Up to this many unknowns the smallest eigenvalue is computed; above, bounded from the penalty and the intercepts.
@@ -34,27 +35,34 @@ def distance_bound(objective, factor):
     Returns
     -------
     Bunch
-        param_bound (inf where no bound holds), gradient_norm, newton_decrement, r_nu, valid.
+        param_bound (inf where no bound holds), gradient_norm, newton_decrement, r_nu, valid, solved (whether the solves
+        that it stands on converged).
 
     Notes
     -----
     Rounding of the gradient is part of every bound. Distances are gauge-free: softmax's common shift of unpenalised
     coefficients does not count.
     """
-    gradient = objective.gradient()
-    step, decrement = newton_step(factor, gradient)
-    rounding, step_rounding = error_norms(factor, objective.gradient_rounding())
+    gradient, factor = objective.gradient(), factor.direct or factor
+    with listening() as infos:
+        step, decrement = newton_step(factor, gradient)
+        rounding, step_rounding = error_norms(factor, objective.gradient_rounding())
+        left, left_in_curvature = _unsolved(objective, factor, gradient, step)
+    solved = all(info.converged for info in infos)
     bounds, r_nu = [], 0.0
     if objective.loss.quadratic:
-        bounds.append(float(np.linalg.norm(step)) + step_rounding)
+        bounds.append(float(np.linalg.norm(step)) + step_rounding + left)
     else:
-        nu = decrement + rounding
+        nu = decrement + rounding + left_in_curvature
         r = _largest_row(objective, factor)
         r_nu = r * nu
         if r_nu < 1 and not factor.nullity:
             in_curvature = -np.log1p(-r_nu) / r if r > 0 else nu
             smallest = _smallest_curvature(objective, factor)
             bounds.append(in_curvature / np.sqrt(smallest) if smallest > 0 else np.inf)
+    if not solved:
+        bounds.clear()
+    if not objective.loss.quadratic:
         bounds.append(_profile_bound(objective))
     bound = min(bounds, default=np.inf)
     return Bunch(
@@ -63,7 +71,19 @@ def distance_bound(objective, factor):
         newton_decrement=decrement,
         r_nu=float(r_nu),
         valid=bool(np.isfinite(bound)),
+        solved=solved,
     )
+
+
+def _unsolved(objective, factor, gradient, step):
+    """How far ``step`` can be from ``-H^-1 g`` by what its solve has left: Euclidean, and in the norm of H."""
+    if not factor.iterative:
+        return 0.0, 0.0
+    residual = gradient + factor.curvature.matmat(step[:, None])[:, 0]
+    left = float(np.linalg.norm(factor.curvature.off_gauge(residual[:, None])))
+    smallest = _smallest_curvature(objective, factor)
+    # Without a penalty nothing says how far a residual reaches.
+    return (left / smallest, left / np.sqrt(smallest)) if smallest > 0 else (np.inf, np.inf)
 
 
 def _smallest_curvature(objective, factor):

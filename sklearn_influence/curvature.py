@@ -14,6 +14,8 @@ from ._parallel import block_size, blocks
 
 # Rows of a block at which its products run at the rate of the whole.
 _PRODUCT_ROWS = 2048
+# A column's share of its squares about the mean that is rounding.
+_CONSTANT = 64 * np.finfo(float).eps
 
 
 class MixedWeights:
@@ -281,8 +283,8 @@ class Hessian:
             sums = self.design.tdot(weights)  # (width, k)
             total = sums[-1][:, None]
             shifted = squares[:, :d] - 2 * centre * sums[:d].T + total * centre**2
-            # The rounding of what was subtracted is the least that is left.
-            squares[:, :d] = np.maximum(shifted, np.finfo(float).eps * squares[:, :d])
+            # A column whose spread is the rounding of what was subtracted is constant.
+            squares[:, :d] = np.where(shifted > _CONSTANT * squares[:, :d], shifted, 0.0)
         diagonal = squares + self.penalty
         if centre.any():  # a penalty on the intercept is one on b = b' - centre'w
             diagonal[:, :-1] += self.penalty[:, -1:] * centre**2

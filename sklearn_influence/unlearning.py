@@ -215,7 +215,7 @@ def _certified(reduced, factor, converged, n_iter, started, n_removed, tol, max_
         reduced, factor, bound, lost = moved, next_factor, certificate, moved_lost
     bound.update(
         param_bound=bound.param_bound + lost,
-        converged=bool(converged),
+        converged=bool(converged and bound.pop("solved")),
         n_iter=n_iter,
         n_removed=n_removed,
         n_retained=reduced.n_rows,

@@ -337,3 +337,18 @@ def test_r_nu_is_what_its_definition_says(name, steps):
     assert edited.certificate_.param_bound >= _distance(edited, plan, keep, None)[0]
     assert edited.certificate_.newton_decrement == pytest.approx(nu, rel=1e-5, abs=1e-13)
     assert edited.certificate_.r_nu == pytest.approx(r * nu, rel=1e-4, abs=1e-10)
+
+
+def test_a_poor_solve_certifies_nothing():
+    """Two iterations are no solve: what they leave is part of the bound, and the edit is not called converged."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 120)) * np.logspace(0, -3, 120)
+    y = X @ rng.standard_normal(120) + rng.standard_normal(400)
+    poor = ConjugateGradient(max_iter=2, preconditioner=None)
+    with pytest.warns(ConvergenceWarning):
+        model = InfluenceEstimator(Ridge(alpha=1e-3), solver=poor).fit(X, y).unlearn(range(30))
+    refit = Ridge(alpha=1e-3).fit(X[30:], y[30:])
+    distance = np.linalg.norm(model.params_ - np.append(refit.coef_, refit.intercept_))
+    certificate = model.certificate_
+    assert distance > 1.0 and not certificate.converged and not certificate.valid
+    assert certificate.param_bound >= distance

@@ -11,7 +11,7 @@ import pytest
 import retraining
 from contract import FAMILIES, ROWS, Family, close, every_family
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from sklearn_influence import InfluenceEstimator
 from sklearn_influence.solvers import ConjugateGradient, Direct
@@ -142,7 +142,8 @@ def test_unlearning_by_conjugate_gradients_is_a_refit(name):
     close(family.off_gauge(model.params_), family.off_gauge(exact), max(1e-9, family.rtol))
     certificate = model.certificate_
     assert certificate.converged
-    penalised = getattr(family.estimator, "C", 1.0) < np.inf
+    # Without a penalty nothing says how far a residual of conjugate gradients reaches.
+    penalised = getattr(family.estimator, "C", 1.0) < np.inf and not isinstance(family.estimator, LinearRegression)
     assert certificate.valid or not penalised
     distance = np.linalg.norm(family.off_gauge(model.params_) - family.off_gauge(exact))
     assert certificate.param_bound >= distance

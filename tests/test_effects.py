@@ -7,9 +7,8 @@ import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from test_primal import D, N, make
 
-from sklearn_influence import InfluenceEstimator
+from sklearn_influence import InfluenceEstimator, newton
 from sklearn_influence import effects as fx
-from sklearn_influence import newton
 from sklearn_influence.solvers import Direct
 
 KINDS = ["squares", "logistic", "softmax"]

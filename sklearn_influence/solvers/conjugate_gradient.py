@@ -6,11 +6,11 @@ import numpy as np
 
 from .._parallel import block_size, blocks
 from .info import SolveInfo, report
-from .preconditioners import PRECONDITIONERS, Exact, make_preconditioner
+from .preconditioners import PRECONDITIONERS, Exact, is_penalised, make_preconditioner
 from .steps import InverseBySolves, damped_option, number_option
 
-# Below this share of the terms that it is summed from, a quadratic form is rounding.
-_FLAT = 1e-14
+# A direction with less than this share of the largest curvature met, both relative to the preconditioner's, is flat.
+_FLAT = 1e-12
 # Solves of the remaining residual, where rounding has let the recursion's own run away from it.
 _CORRECTIONS = 3
 # A preconditioner taken over from a nearby curvature is made anew once a solve with it takes more iterations.
@@ -92,10 +92,13 @@ class ConjugateGradientFactor(InverseBySolves):
     def __init__(self, curvature, solver, preconditioner=None):
         self.curvature = curvature
         self.solver = solver
+        self.direct = None  # the same curvature factored, where that is what preconditions
         # The flat directions of another curvature are not this one's, and a far one's preconditioner wears out.
-        flat = not (curvature.penalty[:, : curvature.design.n_features] > 0).all()  # or may be, with fewer rows
-        if preconditioner is None or flat or preconditioner.nullity or getattr(preconditioner, "worn", False):
+        flat = not is_penalised(curvature)  # or may be, with fewer rows
+        if preconditioner is None or flat or preconditioner.nullity or preconditioner.worn:
             self._preconditioner = make_preconditioner(curvature, solver.preconditioner, solver.n_directions)
+            if isinstance(self._preconditioner, Exact):
+                self.direct = self._preconditioner.factor
         elif preconditioner.iterative:
             self._preconditioner = preconditioner._preconditioner
         else:
@@ -194,11 +197,13 @@ class ConjugateGradientFactor(InverseBySolves):
         left = rho.copy()
         active = np.flatnonzero((start > 0) & (rho > goal))
         R, P, rho = R[:, active].copy(), Z[:, active].copy(), rho[active]
-        n_iter, flat, lowest, since = 0, False, np.inf, 0
+        MP = R.copy()  # what the preconditioner inverts, times P
+        n_iter, flat, lowest, since, steepest = 0, False, np.inf, 0, 0.0
         while len(active) and n_iter < max_iter:
             HP = product(P, active)
-            bend = np.einsum("pk,pk->k", P, HP)
-            good = bend > _FLAT * np.abs(P * HP).sum(axis=0)
+            bend, own = np.einsum("pk,pk->k", P, HP), np.einsum("pk,pk->k", P, MP)
+            steepest = max(steepest, (bend / own).max())
+            good = bend > _FLAT * steepest * own
             flat = flat or not good.all()
             length = np.divide(rho, bend, out=np.zeros_like(rho), where=good)
             X[:, active] += length * P
@@ -218,9 +223,12 @@ class ConjugateGradientFactor(InverseBySolves):
             if going.all():
                 P *= turn
                 P += Z
+                MP *= turn
+                MP += R
             else:
                 P = Z[:, going] + turn[going] * P[:, going]
                 R = R[:, going]
+                MP = R + turn[going] * MP[:, going]
             active, rho = active[going], new[going]
         return X, left, n_iter, flat
 

@@ -64,9 +64,10 @@ class Direct:
 class DirectFactor:
     """A factored curvature: ``factor(B)`` is ``(H^-1 B, SolveInfo)``."""
 
-    iterative = False
+    iterative = worn = False
 
     def __init__(self, curvature, solver):
+        self.direct = self
         self.curvature = curvature
         self.solver = solver
         matrices, self.block_of = curvature.dense()

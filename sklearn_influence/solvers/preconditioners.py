@@ -8,6 +8,8 @@ from .direct import Direct
 PRECONDITIONERS = ("principal", "diagonal", None)
 # Principal directions of all outputs together, at most.
 _UNKNOWNS = 1024
+# Unknowns up to which a curvature that may be singular is factored.
+_FACTORED = 2048
 # Rows that the directions are found from.
 _SAMPLE = 2048
 _POWERS = 1
@@ -24,9 +26,15 @@ def make_preconditioner(curvature, name, n_directions):
     q, width = curvature.penalty.shape
     together = q if curvature.coupled else 1
     k = min(n_directions, max(_UNKNOWNS // together, 1))
-    if width <= k + 1:
+    # Where no penalty bounds the rank, a factor also finds the directions that are flat.
+    if width <= k + 1 or (not is_penalised(curvature) and width * together <= _FACTORED):
         return Exact(Direct().factor(curvature))
     return Principal(curvature, k)
+
+
+def is_penalised(curvature):
+    """Whether every coefficient is, so that the curvature has its full rank off the intercepts."""
+    return bool((curvature.penalty[:, : curvature.design.n_features] > 0).all())
 
 
 class Identity:
@@ -44,14 +52,14 @@ class Exact:
     name = "preconditioned by a factored curvature, since it is small"
 
     def __init__(self, factor):
-        self._factor = factor
+        self.factor = factor
         self.nullity, self.rcond = factor.nullity, factor.rcond
 
     def __call__(self, R):
-        return self._factor.rough(R)
+        return self.factor.rough(R)
 
     def minimum_norm(self, params):
-        return self._factor.minimum_norm(params)
+        return self.factor.minimum_norm(params)
 
 
 class Diagonal:

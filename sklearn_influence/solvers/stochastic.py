@@ -318,7 +318,7 @@ class _Recursion:
     def why_it_stopped(self, settled, error):
         what = f"standard error {error:.1g} above tol" if settled else "not settled"
         return (
-            f"stopped after {self.steps:,} steps, since the next doubling would pass max_iter={self.solver.max_iter:,}: "
+            f"stopped after {self.steps} steps, since the next doubling would pass max_iter={self.solver.max_iter}: "
             f"{what}; raise max_iter, or use solver='cg'" + ("" if settled else f" ({_OFF_RANGE})")
         )
 

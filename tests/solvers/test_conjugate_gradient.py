@@ -1,13 +1,16 @@
 """Conjugate gradients against SciPy's, column by column and iterate by iterate, and against dense solves."""
 
+import warnings
+
 import numpy as np
 import pytest
 import sklearn
 from curvatures import KINDS, dense, hessian, sides
 from scipy import sparse
+from scipy.linalg import LinAlgWarning
 from scipy.sparse.linalg import LinearOperator, cg
 from sklearn.datasets import load_wine
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from sklearn_influence import InfluenceEstimator
 from sklearn_influence._design import Design
@@ -320,7 +323,7 @@ def test_a_factor_of_nearby_rows_is_the_preconditioner(kind, given):
 def test_what_is_taken_over_is_made_anew_once_it_is_worn():
     """Given a curvature in other units, the first solves take long; a third curvature does without."""
     units = np.geomspace(0.01, 100, 60)
-    far, H = hessian(n=200, d=60, penalty=0.0), hessian(n=400, d=60, penalty=0.0, units=units)
+    far, H = hessian(n=200, d=60, penalty=1e-9), hessian(n=400, d=60, penalty=1e-9, units=units)
     B = sides(H)
     first = solver("diagonal").factor(H, preconditioner=Direct().factor(far))
     info = first(B)[1]
@@ -391,3 +394,41 @@ def test_a_loose_solve_says_what_is_left(max_iter):
     left = np.linalg.norm(H.split_common(B - H.matmat(X))[1], axis=0) / np.linalg.norm(rest, axis=0)
     np.testing.assert_allclose(info.residual, left, rtol=1e-6)
     assert info.converged == (max_iter > 1) == bool((left <= 1e-2).all())
+
+
+def one_hot():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 20, (500, 6))
+    X = np.hstack([np.eye(20)[column] for column in codes.T])
+    return X, rng.standard_normal(20)[codes[:, 0]] + rng.standard_normal(500)
+
+
+def test_collinear_columns_without_a_penalty_take_the_smallest_norm():
+    """120 dummy columns of rank 115: the rank is looked for wherever no penalty bounds it."""
+    X, y = one_hot()
+    model = InfluenceEstimator(LinearRegression(), solver="cg").fit(X, y)
+    direct = InfluenceEstimator(LinearRegression(), solver="direct").fit(X, y)
+    with pytest.warns(LinAlgWarning, match="flat"):
+        model.leverages([0])
+    with pytest.warns(LinAlgWarning, match="flat"):
+        direct.leverages([0])
+    np.testing.assert_allclose(model.params_, direct.params_, atol=1e-9)
+    np.testing.assert_allclose(model.influence_on_output(X[:5]), direct.influence_on_output(X[:5]), atol=1e-9)
+    model.unlearn(range(10))
+    refit = LinearRegression().fit(X[10:], y[10:])
+    np.testing.assert_allclose(model.predict(X), refit.predict(X), atol=1e-8)
+    assert model.certificate_.valid and model.certificate_.param_bound < 1e-8
+
+
+@pytest.mark.parametrize("preconditioner", ["diagonal", None])
+def test_a_flat_direction_is_not_walked_along(preconditioner):
+    X, y = one_hot()
+    options = ConjugateGradient(preconditioner=preconditioner)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the rank is short is said where it is met
+        model = InfluenceEstimator(LinearRegression(), solver=options).fit(X, y)
+        assert np.linalg.norm(model.params_) < 100
+        np.testing.assert_allclose(model.predict(X), X @ model.params_[:-1] + model.params_[-1], atol=1e-6)
+        certificate = model.unlearn(range(10)).certificate_
+    refit = LinearRegression().fit(X[10:], y[10:])
+    assert abs(model.predict(X) - refit.predict(X)).max() < 1e-6 or not certificate.valid
