@@ -170,7 +170,7 @@ class Hessian:
         q, width = self.penalty.shape
         size = q * width if self.coupled else width
         check_memory(
-            8 * size**2,
+            8 * size**2 * (max(self.block_of()) + 1),
             f"The curvature of {self.shape[0]:,} parameters",
             "Use solver='cg', which never holds it, or fewer columns.",
         )

@@ -264,9 +264,12 @@ class PrimalObjective:
         design = self._rows(rows)
         width, q = design.width, self.n_outputs
         coupled = factor.curvature.coupled
+        # A common shift of the outputs can make much of A, and W sees none of it where H^-1 is the curvature's own.
+        shifts = factor.curvature.common_shifts and factor.solver.exact
         if coupled and design.n_rows * q <= self.n_params:  # fewer solves than the inverse would take
             each = design.take(np.repeat(np.arange(design.n_rows), q))
-            J = self.pullback(np.tile(np.eye(q), (design.n_rows, 1)), each)
+            basis = np.eye(q) - shifts / q
+            J = self.pullback(np.tile(basis, (design.n_rows, 1)), each)
             shape = (self.n_params, design.n_rows, q)
             return np.einsum("pia,pib->iab", J.reshape(shape), factor(J)[0].reshape(shape))
         if not coupled and factor.iterative and design.n_rows <= width:  # a solve a row serves all outputs
@@ -287,6 +290,9 @@ class PrimalObjective:
             squares = [factor.squares(b, Z) for b in range(max(factor.block_of) + 1)]
             for o, b in enumerate(factor.block_of):
                 out[part, o] = squares[b]
+        if shifts:
+            out -= out.mean(axis=1, keepdims=True)
+            out -= out.mean(axis=2, keepdims=True)
         return out
 
 

@@ -5,7 +5,9 @@ import pickle
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.linear_model import LogisticRegression
 
+from sklearn_influence import InfluenceEstimator
 from sklearn_influence.losses import Logistic, Softmax, SquaredError
 from sklearn_influence.objective import Weighting
 from sklearn_influence.primal import PrimalObjective
@@ -152,3 +154,18 @@ def test_gradient_rounding_covers_float32_noise_scaled_down():
     bound = objective.gradient_rounding()[:-1] * np.finfo(np.float32).eps / np.finfo(float).eps
     assert (np.abs(single - objective.gradient()[:-1]) <= bound).all()
     assert (bound < 1e-3).all()
+
+
+def test_leverages_of_classes_far_from_zero_keep_their_digits():
+    """What a common shift makes of A grows with the rows' squares; W sees nothing of it."""
+    rng = np.random.default_rng(3)
+    X, y = rng.standard_normal((120, 3)), np.arange(120) % 3
+    X[:, 0] += y
+    near, far = (LogisticRegression(tol=1e-12, max_iter=1000, solver="newton-cholesky") for _ in range(2))
+    expected = InfluenceEstimator(near).fit(X, y).leverages([0, 7])
+    for solver in ("direct", "cg"):
+        model = InfluenceEstimator(far, solver=solver).fit(X + 1e5, y)
+        # By solves, and by the inverse, which conjugate gradients find column by column to their tolerance.
+        for found, allowed in ((model.leverages([0, 7]), 1e-10), (model.leverages()[[0, 7]], 1e-5)):
+            eigenvalues = (np.sort(np.linalg.eigvals(A).real) for A in (found, expected))
+            np.testing.assert_allclose(*eigenvalues, atol=1e-10 if solver == "direct" else allowed)

@@ -43,7 +43,8 @@ class Auto:
     def choose(self, objective, method, representation="primal"):
         """The solver for an objective in a representation, and why, in words."""
         size, passes = direct_size(objective, representation), cost_in_passes(objective, representation)
-        n_bytes, memory = 16 * size**2, physical_memory() or np.inf
+        blocks = len(np.unique(objective.penalty, axis=0)) if objective.loss.separable else 1
+        n_bytes, memory = 16 * size**2 * blocks, physical_memory() or np.inf
         if n_bytes > _MEMORY * memory:
             return ConjugateGradient(), f"factoring {size:,} unknowns together would take {n_bytes / 2**30:.1f} GiB"
         if method == "first_order" and passes > 20 * _MANY:

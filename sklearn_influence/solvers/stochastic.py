@@ -341,7 +341,9 @@ def _extreme_eigenvalues(sampler):
 
     v = product(np.random.default_rng(0).standard_normal(root.size))
     if not v.any():
-        raise ValueError("The curvature is zero: no row has weight, and nothing is penalised.")
+        raise ValueError(
+            "The curvature is zero: nothing is penalised, and no row with weight has a feature; use solver='direct'."
+        )
     basis, diagonal, beside = [v / np.linalg.norm(v)], [], []
     for _ in range(min(_PASSES, v.size)):
         w = product(basis[-1])
