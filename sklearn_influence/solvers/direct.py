@@ -67,7 +67,6 @@ class DirectFactor:
     iterative = worn = False
 
     def __init__(self, curvature, solver):
-        self.direct = self
         self.curvature = curvature
         self.solver = solver
         matrices, self.block_of = curvature.dense()
@@ -105,6 +104,11 @@ class DirectFactor:
 
     def _report(self, residual):
         return report(SolveInfo(self.solver, True, 1, residual, self.reason, self.rcond, self.nullity))
+
+    @property
+    def direct(self):
+        """The factored curvature that a certificate can look into: itself. Not kept, since a cycle would hold memory."""
+        return self
 
     def rough(self, B):
         """``H^-1 B`` at the price of a preconditioner: here the solution itself, its residual not looked at."""
