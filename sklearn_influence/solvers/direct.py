@@ -107,7 +107,7 @@ class DirectFactor:
 
     @property
     def direct(self):
-        """The factored curvature that a certificate can look into: itself. Not kept, since a cycle would hold memory."""
+        """The factored curvature itself, for certificates; not kept, since a cycle would hold its memory."""
         return self
 
     def rough(self, B):
