@@ -67,7 +67,7 @@ def cholesky(A):
     """Factor a symmetric matrix in C order in place: ``(L, whether it is positive definite)``.
 
     L is a view of A in Fortran order: the factor in its lower triangle, and what A holds above the diagonal still in
-    its upper one, for :func:`symmetric_product` and :func:`eigh_of_upper`.
+    its upper one, for :func:`symmetric_product` and :func:`eigh`.
     """
     L, info = lapack.dpotrf(A.T, lower=1, clean=0, overwrite_a=1)
     return L, info == 0
@@ -142,11 +142,6 @@ def eigh(A, *, lower=True, overwrite=False):
     With ``overwrite`` a matrix in Fortran order is lost, and its memory saved.
     """
     return linalg.eigh(A, lower=lower, driver="evd", check_finite=False, overwrite_a=overwrite)
-
-
-def eigh_of_upper(A):
-    """As :func:`eigh`, from the upper triangle of a matrix in Fortran order, which is lost."""
-    return linalg.eigh(A, driver="evd", check_finite=False, overwrite_a=True, lower=False)
 
 
 def one_norm(A):

@@ -14,7 +14,7 @@ from .effects import row_effects, row_scale, smallest_norm
 from .solvers import Auto, ConjugateGradient
 from .solvers.choice import called, cost_in_passes, needs_parameters
 from .solvers.info import listening
-from .solvers.steps import newton_step
+from .solvers.steps import is_penalised, newton_step
 
 _REFINE_TOL = 1e-10
 _REFINE_STEPS = 100
@@ -159,8 +159,7 @@ class FittedModel:
         limits = dict(
             scale=lambda current, factor: row_scale(current, factor, sample), tol=_REFINE_TOL, max_iter=_REFINE_STEPS
         )
-        penalised = bool((objective.penalty[:, : objective.design.n_features] > 0).all())
-        if not objective.loss.quadratic and penalised and cost_in_passes(objective) > _REFINE_PASSES:
+        if not objective.loss.quadratic and is_penalised(objective) and cost_in_passes(objective) > _REFINE_PASSES:
             # A few solves in all: less than the first of several factors would cost.
             iterative = solver if isinstance(solver, ConjugateGradient) else ConjugateGradient()
             refined, info = newton.minimise(objective, solver=iterative, **limits)

@@ -7,7 +7,7 @@ import numpy as np
 from .. import _backend
 from .direct import Direct, _BlockFactor
 from .info import SolveInfo, report
-from .steps import InverseBySolves, damped_option, residuals
+from .steps import InverseBySolves, damped_option, is_penalised, residuals
 
 
 def _positions(parameters):
@@ -36,29 +36,43 @@ def _positions(parameters):
     return tuple(positions.tolist()), length
 
 
-def _written(solver):
-    """The repr of a solver whose list of parameters may be long."""
-    chosen = solver.parameters
-    if chosen is not None and len(chosen) > 8:
-        chosen = f"<{len(chosen)} positions>"
-    return f"{type(solver).__name__}(damping={solver.damping!r}, parameters={chosen})"
+@dataclass(frozen=True, repr=False)
+class _Approximation:
+    """The options that approximations share."""
 
+    damping: float = 0.0
+    parameters: tuple | None = None
 
-def _within(solver, n_params):
-    positions = solver.parameters
-    if solver._mask_length not in (None, n_params):
-        raise ValueError(
-            f"parameters as a mask must have the length of params_, {n_params}, got {solver._mask_length} entries."
-        )
-    if positions is not None and positions[-1] >= n_params:
-        raise ValueError(
-            f"parameters must be positions in params_, from 0 to {n_params - 1}; the solver names {positions[-1]}."
-        )
-    return slice(None) if positions is None else np.array(positions)
+    exact = False
+
+    def __post_init__(self):
+        damped_option(self.damping)
+        positions, length = _positions(self.parameters)
+        object.__setattr__(self, "parameters", positions)
+        object.__setattr__(self, "_mask_length", length)
+
+    def __repr__(self):
+        chosen = self.parameters
+        if chosen is not None and len(chosen) > 8:
+            chosen = f"<{len(chosen)} positions>"
+        return f"{type(self).__name__}(damping={self.damping!r}, parameters={chosen})"
+
+    def chosen(self, n_params):
+        """The parameters that move, as an index; ValueError where the model does not have them."""
+        positions = self.parameters
+        if self._mask_length not in (None, n_params):
+            raise ValueError(
+                f"parameters as a mask must have the length of params_, {n_params}, got {self._mask_length} entries."
+            )
+        if positions is not None and positions[-1] >= n_params:
+            raise ValueError(
+                f"parameters must be positions in params_, from 0 to {n_params - 1}; the solver names {positions[-1]}."
+            )
+        return slice(None) if positions is None else np.array(positions)
 
 
 @dataclass(frozen=True, repr=False)
-class Diagonal:
+class Diagonal(_Approximation):
     """The diagonal of the curvature alone: no interplay of the parameters.
 
     Cheap and crude: what one column explains, all its neighbours explain again. Fit for a rough ranking only, with
@@ -96,18 +110,7 @@ class Diagonal:
     np.True_
     """
 
-    damping: float = 0.0
-    parameters: tuple | None = None
-
-    exact = False
     curvature_kind = "hessian"
-    __repr__ = _written
-
-    def __post_init__(self):
-        damped_option(self.damping)
-        positions, length = _positions(self.parameters)
-        object.__setattr__(self, "parameters", positions)
-        object.__setattr__(self, "_mask_length", length)
 
     def factor(self, curvature, preconditioner=None):
         return DiagonalFactor(curvature, self)
@@ -118,7 +121,7 @@ class DiagonalFactor(InverseBySolves):
 
     def __init__(self, curvature, solver):
         self.curvature, self.solver = curvature, solver
-        self._chosen = _within(solver, curvature.shape[0])
+        self._chosen = solver.chosen(curvature.shape[0])
         diagonal = (1.0 + solver.damping) * curvature.diagonal()
         self._inverse_diagonal = np.divide(1.0, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)[:, None]
         self.operations = curvature.shape[0]
@@ -132,7 +135,7 @@ class DiagonalFactor(InverseBySolves):
 
 
 @dataclass(frozen=True, repr=False)
-class OuterProduct:
+class OuterProduct(_Approximation):
     """The empirical Fisher matrix: outer products of the rows' gradients in place of their curvature.
 
     ``sum_i s_i u_i u_i' (x) x_i x_i'`` and the penalty's own curvature. It equals the Hessian in expectation where the
@@ -164,18 +167,7 @@ class OuterProduct:
     (2, 150)
     """
 
-    damping: float = 0.0
-    parameters: tuple | None = None
-
-    exact = False
     curvature_kind = "outer_product"
-    __repr__ = _written
-
-    def __post_init__(self):
-        damped_option(self.damping)
-        positions, length = _positions(self.parameters)
-        object.__setattr__(self, "parameters", positions)
-        object.__setattr__(self, "_mask_length", length)
 
     def factor(self, curvature, preconditioner=None):
         damped = curvature.damped(self.damping) if self.damping else curvature
@@ -187,7 +179,7 @@ class OuterProductFactor(InverseBySolves):
 
     def __init__(self, curvature, solver):
         self.curvature, self.solver = curvature, solver
-        self._chosen = _within(solver, curvature.shape[0])
+        self._chosen = solver.chosen(curvature.shape[0])
         if solver.parameters is not None:
             matrix = curvature.on_parameters(self._chosen)
             for shift in curvature.gauge_within(self._chosen):  # flat, and no gradient has a part along it
@@ -214,10 +206,8 @@ class OuterProductFactor(InverseBySolves):
 
 def _by_rows(curvature):
     """Whether there are fewer rows than unknowns, and a positive diagonal to add their products to."""
-    design = curvature.design
     together = curvature.coupled or curvature.n_outputs == 1
-    penalised = (curvature.penalty[:, : design.n_features] > 0).all()
-    return together and design.n_rows < curvature.shape[0] and bool(penalised)
+    return together and curvature.design.n_rows < curvature.shape[0] and is_penalised(curvature)
 
 
 class _Woodbury:

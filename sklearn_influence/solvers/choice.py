@@ -57,22 +57,22 @@ class Auto:
 
 
 def _shape(objective, representation):
-    """Rows, columns and non-zero entries of the objective's rows in a representation."""
+    """Columns and non-zero entries of the objective's rows in a representation."""
     design = objective.design
     if representation == "dual" and design.n_rows < design.n_features:
-        return design.n_rows, design.n_rows, design.n_rows**2
-    return design.n_rows, design.n_features, design.n_entries
+        return design.n_rows, design.n_rows**2
+    return design.n_features, design.n_entries
 
 
 def direct_size(objective, representation="primal"):
     """How many unknowns of an objective a direct solve factors together."""
-    width = _shape(objective, representation)[1] + objective.fit_intercept
+    width = _shape(objective, representation)[0] + objective.fit_intercept
     return width if objective.loss.separable else width * objective.n_outputs
 
 
 def cost_in_passes(objective, representation="primal"):
     """What a direct factor costs, in passes ``X' W X V`` over the rows."""
-    _, d, entries = _shape(objective, representation)
+    d, entries = _shape(objective, representation)
     q = objective.n_outputs
     pairs = q if objective.loss.separable else q * (q - 1) / 2
     # Passes over few columns run at about a quarter of the rate of the large products.

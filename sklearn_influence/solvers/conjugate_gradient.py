@@ -6,8 +6,8 @@ import numpy as np
 
 from .._parallel import block_size, blocks
 from .info import SolveInfo, report
-from .preconditioners import PRECONDITIONERS, Exact, is_penalised, make_preconditioner
-from .steps import InverseBySolves, damped_option, number_option
+from .preconditioners import PRECONDITIONERS, Exact, make_preconditioner
+from .steps import InverseBySolves, damped_option, is_penalised, number_option, relative_norms
 
 # A direction with less than this share of the largest curvature met, both relative to the preconditioner's, is flat.
 _FLAT = 1e-12
@@ -171,11 +171,11 @@ class ConjugateGradientFactor(InverseBySolves):
         start = np.einsum("pk,pk->k", B, Z)
         X, left, iterations, flat = self._iterate(B, Z, start, tol, self.solver.max_iter, product)
         if tol > self.solver.tol:  # a step among several: its own recursion's word is enough
-            return X, _share(left, start), iterations, flat
+            return X, relative_norms(left, start), iterations, flat
         for _ in range(_CORRECTIONS):
             R = B - product(X, slice(None))
             Z = self._preconditioner(R)
-            residual = _share(np.einsum("pk,pk->k", R, Z), start)
+            residual = relative_norms(np.einsum("pk,pk->k", R, Z), start)
             again = np.flatnonzero(residual > 2 * tol)
             room = self.solver.max_iter - iterations
             if not len(again) or flat or room <= 0:
@@ -231,8 +231,3 @@ class ConjugateGradientFactor(InverseBySolves):
                 MP = R + turn[going] * MP[:, going]
             active, rho = active[going], new[going]
         return X, left, n_iter, flat
-
-
-def _share(left, start):
-    """What is left of each column's residual, squares in both, as a share of its right-hand side."""
-    return np.sqrt(np.divide(np.maximum(left, 0.0), start, out=np.zeros_like(left), where=start > 0))

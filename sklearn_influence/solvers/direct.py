@@ -8,7 +8,7 @@ import numpy as np
 from .. import _backend
 from .._parallel import block_size, blocks
 from .info import SolveInfo, report
-from .steps import damped_option
+from .steps import damped_option, relative_norms
 
 # Below this reciprocal condition a block of one output is decomposed; eigenvalues below _SMALL of the largest then come
 # from the rows.
@@ -99,8 +99,7 @@ class DirectFactor:
                 Z[o][:, part], *squares = self.blocks[b].solve_checked(Z[o][:, part])
                 left[part] += squares[0]
                 size[part] += squares[1]
-        residual = np.sqrt(np.divide(left, size, out=np.zeros_like(left), where=size > 0))
-        return self.curvature.decode(Z), self._report(residual)
+        return self.curvature.decode(Z), self._report(relative_norms(left, size))
 
     def _report(self, residual):
         return report(SolveInfo(self.solver, True, 1, residual, self.reason, self.rcond, self.nullity))
@@ -180,7 +179,7 @@ class _BlockFactor:
 
     def _decompose(self, S, floor, normed, form):
         self._upper = S.copy(order="F")
-        values, vectors = _backend.eigh_of_upper(S)
+        values, vectors = _backend.eigh(S, lower=False, overwrite=True)
         kept = values > floor * max(values[-1], 0.0)
         small = values < _SMALL * max(values[-1], 0.0)
         if form is not None and small.any():

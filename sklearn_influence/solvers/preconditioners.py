@@ -4,6 +4,7 @@ import numpy as np
 
 from .. import _backend
 from .direct import Direct
+from .steps import is_penalised
 
 PRECONDITIONERS = ("principal", "diagonal", None)
 # Principal directions of all outputs together, at most.
@@ -30,11 +31,6 @@ def make_preconditioner(curvature, name, n_directions):
     if width <= k + 1 or (not is_penalised(curvature) and width * together <= _FACTORED):
         return Exact(Direct().factor(curvature))
     return Principal(curvature, k)
-
-
-def is_penalised(curvature):
-    """Whether every coefficient is, so that the curvature has its full rank off the intercepts."""
-    return bool((curvature.penalty[:, : curvature.design.n_features] > 0).all())
 
 
 class Identity:

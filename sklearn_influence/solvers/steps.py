@@ -63,8 +63,17 @@ def residuals(curvature, X, B, chosen=slice(None)):
     scale = np.divide(1.0, diagonal, out=np.zeros_like(diagonal), where=diagonal > 0)[:, None]
     B = curvature.off_gauge(B)
     R = B - curvature.matmat(X)
-    left, size = ((V[chosen] ** 2 * scale[chosen]).sum(axis=0) for V in (R, B))
-    return np.sqrt(np.divide(left, size, out=np.zeros_like(left), where=size > 0))
+    return relative_norms(*((V[chosen] ** 2 * scale[chosen]).sum(axis=0) for V in (R, B)))
+
+
+def relative_norms(left, size):
+    """The root of squares (k,) of what is left over those of the whole, 0 where there is nothing."""
+    return np.sqrt(np.divide(np.maximum(left, 0.0), size, out=np.zeros_like(left), where=size > 0))
+
+
+def is_penalised(curvature):
+    """Whether all coefficients of a curvature or an objective are: it then has its full rank off the intercepts."""
+    return bool((curvature.penalty[:, : curvature.design.n_features] > 0).all())
 
 
 def damped_option(damping):
