@@ -88,8 +88,7 @@ def _unsolved(objective, factor, gradient, step):
 
 def _smallest_curvature(objective, factor):
     """A lower bound of H's smallest eigenvalue off its flat directions, in the user's coordinates."""
-    penalty = objective.penalty[:, : objective.design.n_features]
-    mu = float(penalty.min()) if penalty.size else 0.0
+    mu = _least_penalty(objective)
     if factor.iterative and mu == 0.0:
         return 0.0
     if not factor.iterative and (mu == 0.0 or factor.nullity or factor.largest_block <= _EIGENVALUES_UP_TO):
@@ -99,11 +98,19 @@ def _smallest_curvature(objective, factor):
     # |H^-1| <= |(H^-1)_ww| + |(H^-1)_bb|, and the inverse of the intercepts' Schur complement is at most 1 / mu.
     bound = 1.0 / mu
     if objective.fit_intercept:
-        q = objective.n_outputs
-        intercepts = np.zeros((objective.n_params, q))
-        intercepts[-q:] = np.eye(q)
-        bound += float(np.linalg.norm(factor(intercepts)[0][-q:], 2))
+        bound += float(np.linalg.norm(factor(_intercepts(objective))[0][-objective.n_outputs :], 2))
     return 1.0 / bound
+
+
+def _least_penalty(objective):
+    """The smallest penalty of a coefficient, by which all of them are at least curved; 0 where there is none."""
+    penalty = objective.penalty[:, : objective.design.n_features]
+    return float(penalty.min()) if penalty.size else 0.0
+
+
+def _intercepts(objective):
+    """Unit columns (p, q) of the intercepts."""
+    return np.eye(objective.n_params, objective.n_outputs, objective.n_outputs - objective.n_params)
 
 
 def _largest_row(objective, factor):
@@ -127,15 +134,13 @@ def _largest_row_bound(objective):
     the intercepts' curvature and C that between coefficients and intercepts.
     """
     design, q, d = objective.design, objective.n_outputs, objective.design.n_features
-    mu = float(objective.penalty[:, :d].min()) if d else 0.0
+    mu = _least_penalty(objective)
     if mu <= 0:
         return np.inf
     directions = np.eye(q) if q == 1 else np.array([np.eye(q)[a] - np.eye(q)[b] for a in range(q) for b in range(a)])
     squared_norms, largest = design.norms() ** 2, 0.0
     if objective.fit_intercept:
-        intercepts = np.zeros((objective.n_params, q))
-        intercepts[-q:] = np.eye(q)
-        columns = objective.curvature().matmat(intercepts)  # C above, M below
+        columns = objective.curvature().matmat(_intercepts(objective))  # C above, M below
         inverse = np.linalg.pinv(columns[-q:], rcond=1e-12, hermitian=True)  # flat along softmax's common shift
     for v in directions:
         away, own = squared_norms * (v @ v), 0.0
@@ -153,7 +158,7 @@ def _profile_bound(objective):
     d = objective.design.n_features
     if objective.n_outputs != 1 or not d:
         return np.inf
-    mu = float(objective.penalty[0, :d].min())
+    mu = _least_penalty(objective)
     if mu <= 0:
         return np.inf
     free = objective.fit_intercept and objective.penalty[0, d] == 0
@@ -167,7 +172,7 @@ def _profile_bound(objective):
     # What is left of the intercept's gradient shifts it by at most this, and with it the gradient of w.
     slope = objective.sample_weight @ profiled.output_curvatures()[:, 0]
     shift = gradient[-1] / slope
-    cross = np.abs(profiled.curvature().matmat(np.eye(d + 1, 1, -d))[:d, 0])
+    cross = np.abs(profiled.curvature().matmat(_intercepts(objective))[:d, 0])
     w_bound = float(np.linalg.norm(gradient[:-1] + 2 * shift * cross) / mu)
     reach = float(objective.design.norms().max(initial=0.0))
     moved = abs(float(profiled.params[-1] - objective.params[-1])) + 2 * shift

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ._parallel import block_size, blocks, threads
-from .leave_one_out import stepped_effects
+from .leave_one_out import HeldEffects, stepped_effects
 from .solvers.steps import newton_step
 
 # Where 1 - leverage is below this, the row's residual has lost half its digits, or the model without the row has flat
@@ -175,25 +175,13 @@ class ClasswiseEffects:
 
 
 @dataclass
-class GroupEffects:
-    """Parameter changes (p, k) of removing groups, held whole.
+class GroupEffects(HeldEffects):
+    """Parameter changes of removing groups, held whole.
 
     ``left`` (k,) is the share of its way to the retrained optimum that each group's step leaves, where looked at.
     """
 
-    objective: object
-    delta: np.ndarray
     left: np.ndarray | None = None
-    operations: int = 0
-
-    def __len__(self):
-        return self.delta.shape[1]
-
-    def params(self, part):
-        return self.delta[:, part]
-
-    def onto(self, G):
-        return lambda part, out=None: np.matmul(G.T, self.delta[:, part], out=out)
 
 
 def row_effects(objective, factor, rows, method):
@@ -396,13 +384,17 @@ def _woodbury_step(objective, factor, rows, leaving, gradient):
     return step + HJV @ (vectors @ ((vectors.T @ (JV.T @ step)) / values)), 1.0 - values[0]
 
 
+def spread(rows, n):
+    """At most n of some rows, evenly spread over them."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, n).astype(int))] if len(rows) > n else rows
+
+
 def row_scale(objective, factor, rows=None):
     """Median over rows of ``s_i sqrt(g_i' H^-1 g_i)``: the H-norm of what a typical row does to the parameters."""
     rows = np.flatnonzero(objective.sample_weight > 0) if rows is None else rows
     if not len(rows):
         return 0.0
-    if len(rows) > _SCALE_ROWS:
-        rows = rows[np.unique(np.linspace(0, len(rows) - 1, _SCALE_ROWS).astype(int))]
+    rows = spread(rows, _SCALE_ROWS)
     # A solve each is less than the leverages of several outputs, and a scale needs no more than a preconditioner.
     if factor.iterative or len(rows) <= objective.n_params:
         G = objective.sample_gradients(rows)
@@ -432,11 +424,11 @@ def group_effects(objective, factor, groups, method, n_jobs=None):
         return GroupEffects(
             objective, np.stack([step for step, _ in steps], axis=1), np.array([left for _, left in steps])
         )
+    every = row_effects(objective, factor, np.arange(objective.n_rows), "first_order")
     gradients, common = np.empty((2, objective.n_params, len(groups)))
     for g, rows in enumerate(groups):
-        effects = row_effects(objective, factor, rows, "first_order")
-        gradients[:, g] = objective.pullback_sum(effects.pull, objective.design.take(rows))
-        common[:, g] = effects.common @ effects.mix.sum(axis=0)
+        gradients[:, g] = objective.pullback_sum(every.pull[rows], objective.design.take(rows))
+        common[:, g] = every.common @ every.mix[rows].sum(axis=0)
     return GroupEffects(objective, factor(gradients)[0] + common)
 
 

@@ -60,26 +60,26 @@ class EmpiricalFisher(Hessian):
 
     def gauge_within(self, positions):
         """Where, among sorted ``positions``, all outputs' shares of a common shift without curvature stand: arrays."""
+        _, column = self._places(positions)
+        for j in np.flatnonzero(self.gauge):
+            shared = np.flatnonzero(column == j)
+            if len(shared) == self.n_outputs:
+                yield shared
+
+    def _places(self, positions):
+        """Output and column (the intercept's last) of each of some positions in params_."""
         q, width = self.penalty.shape
         layout = to_vector(np.arange(q * width).reshape(q, width), self.design.fit_intercept)
-        place = np.empty(q * width, dtype=int)  # of (output, column) in params_
-        place[layout] = np.arange(q * width)
-        for j in np.flatnonzero(self.gauge):
-            shared = place[np.arange(q) * width + j]
-            if np.isin(shared, positions).all():
-                yield np.searchsorted(positions, shared)
+        return np.divmod(layout[positions], width)
 
     def on_parameters(self, positions):
         """The part (k, k) of the matrix that belongs to some of the parameters."""
-        d, q = self.design.n_features, self.n_outputs
-        intercept = positions >= q * d
-        output = np.where(intercept, positions - q * d, positions // d)
-        features = np.where(intercept, 0, positions % d)
-        k = len(positions)
+        output, column = self._places(positions)
+        intercept, k = column == self.design.n_features, len(positions)
         check_memory(16 * k**2, f"The curvature of {k:,} parameters", "Choose fewer parameters.")
         out = np.diag(to_vector(self.penalty, self.design.fit_intercept)[positions])
         for part in blocks(self.design.n_rows, block_size(16 * k, share=0.25)):
-            rows = self.design.X[part][:, features]
+            rows = self.design.X[part][:, np.where(intercept, 0, column)]
             rows = rows.toarray() if self.design.is_sparse else rows.astype(np.float64)
             rows[:, intercept] = 1.0
             rows *= self.slopes[part][:, output]

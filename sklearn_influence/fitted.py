@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Bunch
 
 from . import newton
-from .effects import row_effects, row_scale, smallest_norm
+from .effects import row_effects, row_scale, smallest_norm, spread
 from .solvers import Auto, ConjugateGradient
 from .solvers.choice import called, cost_in_passes, needs_parameters
 from .solvers.info import listening
@@ -154,8 +154,7 @@ class FittedModel:
     @staticmethod
     def _refined(objective, solver):
         """The objective at its minimum, and how the minimisation went."""
-        rows = np.flatnonzero(objective.sample_weight > 0)
-        sample = rows[np.unique(np.linspace(0, len(rows) - 1, 64).astype(int))]
+        sample = spread(np.flatnonzero(objective.sample_weight > 0), 64)
         limits = dict(
             scale=lambda current, factor: row_scale(current, factor, sample), tol=_REFINE_TOL, max_iter=_REFINE_STEPS
         )

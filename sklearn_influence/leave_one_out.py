@@ -8,32 +8,46 @@ from ._backend import check_memory
 
 
 @dataclass
-class SteppedEffects:
-    """Parameter changes (p, k) of removing rows one at a time, held whole.
+class HeldEffects:
+    """Parameter changes of removals, held whole.
 
     Attributes
     ----------
-    rows : ndarray of shape (k,)
-        Positions of the training rows.
-    largest : ndarray of shape (k,)
-        Each row's leverage along its own gradient: at most the largest eigenvalue of ``s_i W_i A_i``.
+    delta : ndarray of shape (p, k)
     """
 
     objective: object
-    rows: np.ndarray
     delta: np.ndarray
-    own: np.ndarray
-    largest: np.ndarray
-    operations: int = 0
+
+    operations = 0  # nothing is left to solve for
 
     def __len__(self):
-        return len(self.rows)
+        return self.delta.shape[1]
 
     def params(self, part):
         return self.delta[:, part]
 
     def onto(self, G):
         return lambda part, out=None: np.matmul(G.T, self.delta[:, part], out=out)
+
+
+@dataclass
+class SteppedEffects(HeldEffects):
+    """Parameter changes of removing rows one at a time, held whole.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (k,)
+        Positions of the training rows.
+    own : ndarray of shape (k, q)
+        Change of each row's own outputs.
+    largest : ndarray of shape (k,)
+        Each row's leverage along its own gradient: at most the largest eigenvalue of ``s_i W_i A_i``.
+    """
+
+    rows: np.ndarray
+    own: np.ndarray
+    largest: np.ndarray
 
     def own_outputs(self):
         return self.own
@@ -67,4 +81,4 @@ def stepped_effects(objective, factor, rows):
     along = (pull * own).sum(axis=1)
     curved = (curvatures.weights.times(own[:, :, None].copy())[:, :, 0] * own).sum(axis=1)
     ratio = np.divide(curved, along, out=np.zeros_like(along), where=along > 0)
-    return SteppedEffects(objective, rows, delta, own, ratio / (1.0 + ratio))
+    return SteppedEffects(objective, delta, rows, own, ratio / (1.0 + ratio))

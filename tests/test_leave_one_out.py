@@ -95,4 +95,4 @@ def test_too_many_rows_are_refused_before_work(monkeypatch):
     monkeypatch.setattr(_backend, "physical_memory", lambda: 100)
     with pytest.raises(ValueError, match=r"Parameter changes of 4 rows.*'first_order'"):
         stepped_effects(objective, factor, ROWS)
-    assert SteppedEffects(objective, ROWS, np.ones((2, 4)), None, None).operations == 0
+    assert SteppedEffects(objective, np.ones((2, 4)), ROWS, None, None).operations == 0

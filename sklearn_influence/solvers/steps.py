@@ -1,5 +1,7 @@
 """What the layers above ask of a factored curvature."""
 
+from functools import cached_property
+
 import numpy as np
 
 from .._backend import check_memory
@@ -34,6 +36,10 @@ class InverseBySolves:
 
     def inverse(self, b):
         """Block b of H^-1, in the coordinates of ``curvature.dense``."""
+        return self._inverse[self.block_of.index(b)]
+
+    @cached_property
+    def _inverse(self):
         curvature = self.curvature
         size = curvature.shape[0] if curvature.coupled else curvature.penalty.shape[1]
         check_memory(
@@ -41,9 +47,7 @@ class InverseBySolves:
             f"The inverse curvature of {curvature.shape[0]:,} parameters, for all rows at once,",
             "Ask for fewer indices, or use method='first_order'.",
         )
-        if not hasattr(self, "_inverse"):
-            self._inverse = curvature.encode_params(self(curvature.unit_columns())[0])
-        return self._inverse[self.curvature.block_of().index(b)]
+        return curvature.encode_params(self(curvature.unit_columns())[0])
 
     @property
     def block_of(self):
