@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import retraining
 from contract import FAMILIES, ROWS, Family, close, every_family
+from held import arrays_of
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
@@ -157,29 +158,6 @@ def test_unlearning_by_conjugate_gradients_is_a_refit(name):
     other = family.fit(keep, estimator=family.pinned(model.estimator_))
     close(model.influence_on_loss(X, y), other.influence_on_loss(X, y), max(1e-7, 10 * family.rtol))
     assert model.solve_info_.solver == SETTINGS["cg, diagonal"]
-
-
-def arrays_of(thing, seen=None):
-    """Every array that an object holds, however deep."""
-    seen = set() if seen is None else seen
-    if id(thing) in seen or isinstance(thing, (str, bytes, int, float, type)):
-        return
-    seen.add(id(thing))
-    if isinstance(thing, np.ndarray):
-        yield thing
-        if thing.base is not None:
-            yield from arrays_of(thing.base, seen)
-        return
-    if isinstance(thing, dict):
-        inner = [*thing.keys(), *thing.values()]
-    elif isinstance(thing, (list, tuple, set, frozenset)):
-        inner = list(thing)
-    else:
-        inner = [*getattr(thing, "__dict__", {}).values()]
-        for cls in type(thing).__mro__:
-            inner += [getattr(thing, slot, None) for slot in getattr(cls, "__slots__", ())]
-    for one in inner:
-        yield from arrays_of(one, seen)
 
 
 @pytest.mark.parametrize("representation", ["primal", "dual"])

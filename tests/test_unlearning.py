@@ -8,6 +8,7 @@ import warnings
 import cases
 import numpy as np
 import pytest
+from held import arrays_of
 from scipy import sparse
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
@@ -102,31 +103,12 @@ def test_nothing_of_the_rows_is_left(estimator):
     needles = [planted[1:].tobytes(), weight[ROWS[:1]].tobytes()]
     assert all(needle in pickle.dumps(model) for needle in needles)
     model.unlearn(ROWS)
-    held = list(_arrays(model, set()))
+    held = list(arrays_of(model))
     for needle in needles:
         assert needle not in pickle.dumps(model)
         assert not any(needle in array.tobytes() for array in held)
     assert not any(len(array) == len(X) for array in held if array.ndim), "an array still has a place for each row"
     np.testing.assert_array_equal(X[ROWS[0]], planted)  # the caller's own array is the caller's
-
-
-def _arrays(thing, seen):
-    """Every array reachable from an object, caches and copies included."""
-    if id(thing) in seen:
-        return
-    seen.add(id(thing))
-    if isinstance(thing, np.ndarray):
-        yield thing
-        if thing.base is not None:
-            yield from _arrays(thing.base, seen)
-    elif isinstance(thing, dict):
-        for value in thing.values():
-            yield from _arrays(value, seen)
-    elif isinstance(thing, (list, tuple, set)):
-        for value in thing:
-            yield from _arrays(value, seen)
-    elif hasattr(thing, "__dict__"):
-        yield from _arrays(vars(thing), seen)
 
 
 def test_per_row_errors_of_ridgecv_lose_the_rows():
