@@ -13,7 +13,8 @@ from sklearn.model_selection import train_test_split
 
 from .._validation import take_rows
 from ..composite import is_frozen
-from ..diagnostics import at_optimum, cross_validated_losses, sample_losses
+from ..diagnostics import cross_validated_losses, sample_losses
+from ..diagnostics.yardsticks import at_optimum
 from . import checks
 
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from .._parallel import logger, progress
 from .._validation import check_groups
-from ..diagnostics import at_optimum, sample_losses, unlearning_effect
+from ..diagnostics import sample_losses, unlearning_effect
+from ..diagnostics.yardsticks import at_optimum
 from . import checks
 
 # Passes over the rows that an unlearning takes, p**2 multiplications a row each.

@@ -12,11 +12,9 @@ from sklearn.base import clone, is_classifier
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils import Bunch, check_consistent_length
 
-from ._validation import check_count, take_rows
-from .composite import final_step, fit_parameters, with_final
-from .families import find_family
-
-__all__ = ["agreement", "cross_validated_losses", "sample_losses", "unlearning_effect"]
+from .._validation import check_count, take_rows
+from ..composite import final_step, fit_parameters, with_final
+from ..families import find_family
 
 
 def agreement(predicted, actual):
