@@ -44,6 +44,27 @@ class Design:
         """The design of some rows: a view for a slice, a copy for positions."""
         return Design(self.X[rows], self.fit_intercept)
 
+    def replace(self, rows, X):
+        """A copy with other features X (k, d) at some positions, in the container and precision of the rest."""
+        X = self._alike(X)
+        if self.is_sparse:
+            order = np.arange(self.n_rows)
+            order[rows] = self.n_rows + np.arange(len(rows))
+            return Design(sparse.vstack([self.X, X], format="csr")[order], self.fit_intercept)
+        new = self.X.copy()
+        new[rows] = X
+        return Design(new, self.fit_intercept)
+
+    def append(self, X):
+        """A copy with rows X (k, d) behind the others, in the container and precision of the rest."""
+        both = [self.X, self._alike(X)]
+        return Design(sparse.vstack(both, format="csr") if self.is_sparse else np.concatenate(both), self.fit_intercept)
+
+    def _alike(self, X):
+        if self.is_sparse:
+            return sparse.csr_array(X).astype(self.X.dtype)
+        return (X.toarray() if sparse.issparse(X) else np.asarray(X)).astype(self.X.dtype, copy=False)
+
     def in_double(self):
         """The same rows in float64: a block of them, for several products."""
         return (

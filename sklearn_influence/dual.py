@@ -218,6 +218,12 @@ class DualObjective(PrimalObjective):
     def take(self, kept):
         return DualObjective(self.primal().take(kept))
 
+    def replace(self, rows, X=None, y=None):
+        return DualObjective(self.primal().replace(rows, X, y))
+
+    def append(self, X, y, sample_weight):
+        return DualObjective(self.primal().append(X, y, sample_weight))
+
     def primal(self):
         return self._primal.with_(params=self.to_params(self.params))
 

@@ -79,6 +79,12 @@ class Objective(Protocol):
     def take(self, kept):
         """A copy that holds the kept rows only; its unknowns may be others, see :meth:`to_params`."""
 
+    def replace(self, rows, X=None, y=None):
+        """A copy with other features (k, d) of the estimator, or other targets, at some rows; as :meth:`take`."""
+
+    def append(self, X, y, sample_weight):
+        """A copy with rows more behind the others, and the user's weights of them; as :meth:`take`."""
+
     def primal(self):
         """The same objective with the estimator's parameters as its unknowns."""
 
@@ -167,7 +173,29 @@ class Weighting:
             factor = np.where(left > 1e-12 * totals, (totals.sum() - gone) / (len(totals) * left), 0.0)
         return self.sample_weight * factor[self.codes]
 
+    def replace(self, rows, codes):
+        """Other class numbers at some positions."""
+        new = self.codes.copy()
+        new[rows] = codes
+        return replace(self, codes=new)
+
+    def append(self, sample_weight, codes):
+        """Rows more behind the others; each counts as one where rows are counted without their weights."""
+        return replace(
+            self,
+            sample_weight=np.append(self.sample_weight, sample_weight),
+            codes=None if self.codes is None else np.append(self.codes, codes),
+            counts=None if self.counts is None else np.append(self.counts, np.ones(len(sample_weight))),
+        )
+
     def take(self, kept):
         codes = None if self.codes is None else self.codes[kept]
         counts = None if self.counts is None else self.counts[kept]
         return replace(self, sample_weight=self.sample_weight[kept], codes=codes, counts=counts)
+
+
+def class_numbers(y):
+    """Class numbers (m,) of targets as a classifier's loss takes them: themselves, or the place of the +1 among -1."""
+    if y.ndim == 1:
+        return y
+    return y.argmax(axis=1) if y.shape[1] > 1 else (y[:, 0] > 0).astype(np.intp)

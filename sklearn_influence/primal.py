@@ -12,6 +12,7 @@ from ._design import Design
 from ._parallel import block_size, blocks
 from .curvature import Hessian, MixedWeights, RowCurvatures, to_outputs, to_vector
 from .fisher import EmpiricalFisher
+from .objective import class_numbers
 
 # Computed on first use and never pickled or taken over to other parameters.
 _CACHED = ("_outputs", "_gradient_by_output", "_curvature_by_output", "_curvature_factors")
@@ -82,8 +83,30 @@ class PrimalObjective:
         other.design = self.design.take(kept)
         other.y = self.y[kept]
         other.weighting = self.weighting.take(kept)
-        other.sample_weight = other.weighting.effective()
-        return other
+        return other._weighed()
+
+    def replace(self, rows, X=None, y=None):
+        other = copy.copy(self)
+        if X is not None:
+            other.design = self.design.replace(rows, X)
+        if y is not None:
+            other.y = self.y.copy()
+            other.y[rows] = y
+            if self.weighting.codes is not None:
+                other.weighting = self.weighting.replace(rows, class_numbers(y))
+        return other._weighed()
+
+    def append(self, X, y, sample_weight):
+        other = copy.copy(self)
+        other.design = self.design.append(X)
+        other.y = np.concatenate([self.y, y])
+        codes = None if self.weighting.codes is None else class_numbers(y)
+        other.weighting = self.weighting.append(sample_weight, codes)
+        return other._weighed()
+
+    def _weighed(self):
+        self.sample_weight = self.weighting.effective()
+        return self
 
     def read_rows(self, X):
         return Design(X, self.fit_intercept)

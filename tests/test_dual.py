@@ -368,3 +368,23 @@ def test_rows_of_nothing():
     B = np.arange(11.0)
     np.testing.assert_allclose(dual_model.curvature_solve(B), primal.curvature_solve(B), atol=1e-12)
     np.testing.assert_allclose(dual_model.influence_on_params(), primal.influence_on_params(), atol=1e-12)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix])
+def test_other_rows_span_other_coordinates(container):
+    model = InfluenceEstimator(Ridge(), representation="dual").fit(container(WIDE.X), WIDE.y)
+    objective = model._fitted.optimum(model._options())[0]
+    X_new, y_new = container(WIDE.X_test[:2]), WIDE.y_test[:2, None]
+    before = objective.primal()
+    for edited, expected, rank in (
+        (objective.replace([3, 1], X_new, y_new), before.replace([3, 1], X_new, y_new), 25),
+        (objective.append(X_new, y_new, np.ones(2)), before.append(X_new, y_new, np.ones(2)), 27),
+    ):
+        assert edited.design.n_features == rank
+        X = np.random.default_rng(0).normal(size=(4, 70))
+        assert edited.value() == pytest.approx(expected.value() - 0.5 * edited.outside**2, rel=1e-9)
+        np.testing.assert_allclose(
+            edited.outputs(edited.read_rows(container(X))),
+            edited.primal().outputs(before.read_rows(X)),
+            atol=1e-9,
+        )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from sklearn_influence.objective import Weighting
+from sklearn_influence.objective import Weighting, class_numbers
 
 CODES = np.array([0, 0, 1, 1, 1, 2, 2, 0])
 WEIGHT = np.array([1.0, 2.0, 1.0, 0.5, 1.0, 3.0, 1.0, 0.0])
@@ -35,6 +35,26 @@ def test_balanced_is_recomputed_as_scikit_learn_does(removed):
     np.testing.assert_allclose(effective[kept], balanced(kept))
     np.testing.assert_array_equal(effective[removed], 0.0)
     np.testing.assert_allclose(weighting.take(kept).effective(), balanced(kept))
+
+
+def test_other_classes_and_rows_more_are_counted():
+    moved, codes = Weighting(WEIGHT, CODES, balanced=True).replace([2, 0], [2, 1]), CODES.copy()
+    codes[[2, 0]] = 2, 1
+    np.testing.assert_array_equal(moved.effective(), Weighting(WEIGHT, codes, balanced=True).effective())
+    codes, weight = np.append(CODES, [0, 1]), np.append(WEIGHT, [3.0, 0.5])
+    longer = Weighting(WEIGHT, CODES, balanced=True).append([3.0, 0.5], [0, 1])
+    np.testing.assert_array_equal(longer.effective(), Weighting(weight, codes, balanced=True).effective())
+    counted = Weighting(WEIGHT, CODES, balanced=True, counts=np.ones(8)).append([3.0, 0.5], [0, 1])
+    np.testing.assert_array_equal(counted.effective(), Weighting(weight, codes, None, True, np.ones(10)).effective())
+    np.testing.assert_array_equal(Weighting(WEIGHT).append([4.0], None).effective(), [*WEIGHT, 4.0])
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_class_numbers_of_targets(n_outputs):
+    codes = np.array([0, 1, max(n_outputs, 2) - 1])
+    np.testing.assert_array_equal(class_numbers(codes), codes)
+    signs = np.where(codes[:, None] == np.arange(n_outputs), 1.0, -1.0) if n_outputs > 1 else 2.0 * codes[:, None] - 1
+    np.testing.assert_array_equal(class_numbers(signs), codes)
 
 
 def test_class_ratios_are_the_change_by_one_removal():

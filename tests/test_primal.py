@@ -130,6 +130,45 @@ def test_with_and_take_leave_the_original_alone(objective):
     assert before[0] == objective.value()
 
 
+def test_replace_and_append_are_the_objective_of_those_rows(objective):
+    def of(X, y, weight, codes):
+        X = sparse.csr_matrix(X) if objective.design.is_sparse else X
+        weighting = Weighting(weight, codes)
+        return PrimalObjective(
+            X, y, objective.loss, weighting, objective.penalty, objective.params, objective.fit_intercept
+        )
+
+    objective.gradient()  # what is kept of it must not be taken over
+    rows, codes, before = np.array([7, 2]), objective.weighting.codes, objective.value()
+    X = objective.design.X.toarray() if objective.design.is_sparse else objective.design.X
+    X_new, y_new = X[[0, 1]] + 1, objective.y[[8, 9]]
+    X_edited, y_edited, codes_edited = X.copy(), objective.y.copy(), None if codes is None else codes.copy()
+    X_edited[rows], y_edited[rows] = X_new, y_new
+    if codes is not None:
+        codes_edited[rows] = codes[[8, 9]]
+    weight = objective.weighting.sample_weight
+    long = np.append(weight, [2.0, 3.0])
+    for given in (X_new, sparse.csr_matrix(X_new)):
+        for edited, expected in (
+            (objective.replace(rows, given, y_new), of(X_edited, y_edited, weight, codes_edited)),
+            (objective.replace(rows, given), of(X_edited, objective.y, weight, codes)),
+            (objective.replace(rows, y=y_new), of(X, y_edited, weight, codes_edited)),
+            (
+                objective.append(given, y_new, [2.0, 3.0]),
+                of(
+                    np.vstack([X, X_new]),
+                    np.concatenate([objective.y, y_new]),
+                    long,
+                    None if codes is None else np.append(codes, codes[[8, 9]]),
+                ),
+            ),
+        ):
+            assert edited.design.is_sparse == objective.design.is_sparse
+            assert edited.value() == pytest.approx(expected.value(), rel=1e-14)
+            np.testing.assert_allclose(edited.gradient(), expected.gradient(), atol=1e-12)
+    assert objective.value() == before
+
+
 def test_pickles_hold_nothing_computed(objective):
     size = len(pickle.dumps(objective))
     objective.gradient(), objective.curvature()

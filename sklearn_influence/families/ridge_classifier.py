@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.linear_model import RidgeClassifier, RidgeClassifierCV
 
 from ..losses import SquaredError
+from ..objective import class_numbers
 from ..primal import PrimalObjective
 from .classes import check_class_weight, class_codes, class_weighting
 from .least_squares import LeastSquaresFamily
@@ -38,8 +39,7 @@ class RidgeClassifierFamily(LeastSquaresFamily):
 
     def read(self, estimator, X, y, sample_weight):
         y = self.encode(estimator, y)
-        codes = y.argmax(axis=1) if y.shape[1] > 1 else (y[:, 0] > 0).astype(np.intp)
-        weighting = class_weighting(estimator, codes, sample_weight, counted_by_weight=False)
+        weighting = class_weighting(estimator, class_numbers(y), sample_weight, counted_by_weight=False)
         alpha = getattr(estimator, "alpha_", getattr(estimator, "alpha", None))
         penalty = self.penalty(alpha, y.shape[1], X.shape[1], estimator.fit_intercept)
         return PrimalObjective(
