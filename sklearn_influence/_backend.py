@@ -116,13 +116,18 @@ def cholesky_solve(L, B):
 def cholesky_inverse(L):
     """The inverse of ``L L'``, a new matrix."""
     inverse, _ = lapack.dpotri(L, lower=1)
-    size = 512  # the lower triangle is turned up block by block
-    for start in range(0, len(inverse), size):
+    return turn_up(inverse)
+
+
+def turn_up(A):
+    """Copy the lower triangle of a square matrix onto its upper one in place, block by block; returns A."""
+    size = 512
+    for start in range(0, len(A), size):
         own = slice(start, start + size)
-        corner = np.tril(inverse[own, own], -1)
-        inverse[own, own] = corner + corner.T + np.diag(np.diagonal(inverse)[own])
-        inverse[own, start + size :] = inverse[start + size :, own].T
-    return inverse
+        corner = np.tril(A[own, own], -1)
+        A[own, own] = corner + corner.T + np.diag(np.diagonal(A)[own])
+        A[own, start + size :] = A[start + size :, own].T
+    return A
 
 
 def triangular_inverse(L):

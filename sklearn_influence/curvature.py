@@ -4,6 +4,7 @@ A curvature is what a solver sees of a model: ``matmat``, ``diagonal`` and ``den
 It knows the rows, their weights and the penalty, and nothing of labels or losses.
 """
 
+import copy
 from functools import cached_property
 
 import numpy as np
@@ -92,6 +93,21 @@ class Hessian:
     def centre(self):
         """Weighted mean of the features (d,), about which the dense form is written."""
         return self.design.mean(self.weights_by_output().sum(axis=1))
+
+    def about(self, centre):
+        """The same curvature, its dense form written about another centre (d,)."""
+        other = copy.copy(self)
+        other.centre = centre
+        return other
+
+    def leaving(self, rows, retained=None):
+        """What this curvature has and ``retained``, that of the other rows, has not: the terms of some rows, and any
+        difference of the penalties. About this curvature's centre, so that dense forms can be subtracted."""
+        weights = self.weights.take(rows) if self.coupled else self.weights[rows]
+        penalty = np.zeros_like(self.penalty) if retained is None else self.penalty - retained.penalty
+        part = Hessian(self.design.take(rows), weights, penalty, shift_invariant=self.shift_invariant)
+        part.gauge = self.gauge
+        return part.about(self.centre)
 
     def weights_by_output(self):
         """(n, 1) or (n, q): second derivative of each row's loss by each output."""

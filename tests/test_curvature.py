@@ -213,3 +213,27 @@ def test_common_shifts_are_solved_by_the_penalty(fit_intercept):
     assert common is None and rest is B
     uneven = Hessian(H.design, H.weights, H.penalty * np.array([[1.0], [2.0], [3.0]]), shift_invariant=True)
     assert uneven.split_common(B)[0] is None
+
+
+@pytest.mark.parametrize("fit_intercept, sparse_rows", [(True, False), (False, False), (True, True)])
+@pytest.mark.parametrize("kind", ["one", "targets", "outputs", "softmax"])
+def test_a_curvature_is_that_of_the_rows_that_stay_and_of_those_that_leave(kind, fit_intercept, sparse_rows):
+    H, _ = make(kind, fit_intercept, sparse_rows)
+    rows, stay = np.arange(0, N, 3), np.setdiff1d(np.arange(N), np.arange(0, N, 3))
+    weights = H.weights.take(stay) if H.coupled else H.weights[stay]
+    retained = Hessian(H.design.take(stay), weights, 0.9 * H.penalty, shift_invariant=H.shift_invariant)
+    V = np.random.default_rng(0).standard_normal((H.shape[0], 3))
+    leaving = H.leaving(rows, retained)
+    np.testing.assert_allclose(leaving.matmat(V) + retained.matmat(V), H.matmat(V), atol=1e-11)
+    plain = H.leaving(rows)
+    np.testing.assert_allclose(leaving.matmat(V) - plain.matmat(V), 0.1 * (H.matmat(V) - _unpenalised(H).matmat(V)))
+    about = retained.about(H.centre)
+    assert about.centre is H.centre and (kind != "softmax" or retained.centre is not H.centre)
+    (whole, of), (less, of_less), (rest, of_rest) = (one.dense() for one in (H, leaving, about))
+    for o in range(len(of)):
+        difference = whole[of[o]] - less[of_less[o]]
+        np.testing.assert_allclose(difference, rest[of_rest[o]], atol=1e-12 * np.abs(whole[of[o]]).max())
+
+
+def _unpenalised(H):
+    return Hessian(H.design, H.weights, np.zeros_like(H.penalty))

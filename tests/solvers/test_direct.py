@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
-from scipy import linalg
+from curvatures import KINDS
+from curvatures import hessian as small
+from scipy import linalg, sparse
 from sklearn.linear_model import LinearRegression
 
 from sklearn_influence import InfluenceEstimator, solvers
 from sklearn_influence._design import Design
-from sklearn_influence.curvature import Hessian, MixedWeights
+from sklearn_influence.curvature import Hessian, MixedWeights, to_vector
 from sklearn_influence.losses import Softmax
 
 
@@ -180,3 +182,69 @@ def test_single_precision_rows_are_summed_in_double(rng):
     X, y = X.astype(float), y.astype(float)
     exact = least_squares(X[1:], y[1:]) - least_squares(X, y)
     assert np.linalg.norm(predicted - exact) < 1e-5 * np.linalg.norm(exact)
+
+
+def parts(H, rows):
+    """The rows of a curvature that stay."""
+    stay = np.setdiff1d(np.arange(H.design.n_rows), rows)
+    weights = H.weights.take(stay) if H.coupled else H.weights[stay]
+    return Hessian(H.design.take(stay), weights, H.penalty, shift_invariant=H.shift_invariant)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, dict(intercept=False), dict(make=sparse.csr_array), dict(penalty=0.0)], ids=str
+)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("damping", [0.0, 0.3])
+def test_a_factor_without_rows_is_that_of_the_others(rng, kind, options, damping):
+    H, rows = small(kind, **options), np.arange(0, 80, 3)
+    factor = solvers.Direct(damping=damping).factor(H)
+    B = dense(H) @ rng.standard_normal((H.shape[0], 3))
+    before = factor(B)[0]
+    retained = parts(H, rows)
+    without, anew = factor.without(rows, retained), factor.solver.factor(retained)
+    assert (
+        without.curvature.centre is factor.curvature.centre and without.reason == anew.reason
+    )  # the cached matrix was used
+    X, info = without(B)
+    np.testing.assert_allclose(X, anew(B)[0], rtol=1e-10, atol=1e-13)
+    assert info.residual.max() < 1e-12 and info.converged
+    # It is a factor like any other: rough solves, inverses, quadratic forms, and products of the retained rows.
+    np.testing.assert_allclose(without.rough(B), X, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(without.curvature.matmat(X), anew.curvature.matmat(X), rtol=1e-12, atol=1e-13)
+    for b in range(len(without.blocks)):
+        ours, theirs = (f.curvature.decode_inverse(f.inverse(b)) for f in (without, anew))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+        Z = rng.standard_normal((2, without.blocks[b].size))
+        np.testing.assert_allclose(without.squares(b, Z), np.einsum("ki,ij,kj->k", Z, without.inverse(b), Z), rtol=1e-9)
+    np.testing.assert_array_equal(factor(B)[0], before)  # which stays as it is
+    twice = without.without(np.arange(5), parts(retained, np.arange(5)))
+    np.testing.assert_allclose(twice(B)[0], twice.solver.factor(parts(retained, np.arange(5)))(B)[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_factor_without_rows_keeps_the_digits_of_uncentred_columns(rng, kind):
+    H, rows = small(kind), np.arange(30)
+    far = Hessian(Design(H.design.X + 1e4, True), H.weights, H.penalty, shift_invariant=H.shift_invariant)
+    theta = rng.standard_normal((H.n_outputs, 5, 2))
+    theta -= theta.mean(axis=0) * (kind == "softmax")
+    moved = theta.copy()  # a gradient by the same slopes of the rows that moved
+    moved[:, :4] += 1e4 * theta[:, 4:]
+    expected = solvers.Direct().factor(parts(H, rows))(to_vector(theta, True))[0]
+    found = solvers.Direct().factor(far).without(rows, parts(far, rows))(to_vector(moved, True))[0]
+    n_coef = 4 * H.n_outputs
+    np.testing.assert_allclose(found[:n_coef], expected[:n_coef], rtol=1e-7, atol=1e-9 * np.abs(expected).max())
+
+
+def test_rows_that_hold_a_direction_are_no_difference(rng):
+    """Alone: nothing is left of it. All but alone, along no axis: the digits of the difference would not do."""
+    for left in (0.0, 1e-4):
+        X = rng.standard_normal((100, 4))
+        X[20:, 3] = X[20:, 2] + left * rng.standard_normal(80)
+        H = Hessian(Design(X, True), np.ones((100, 1)), np.zeros((1, 5)))
+        factor, rows = solvers.Direct().factor(H), np.arange(20)
+        retained = parts(H, rows)
+        assert factor.downdated(rows, retained) is None
+        without = factor.without(rows, retained)
+        assert without.curvature is retained and without.nullity == (left == 0.0)
+    assert not without.downdates and without.downdated(np.arange(3), parts(retained, np.arange(3))) is None
