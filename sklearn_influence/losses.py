@@ -20,7 +20,7 @@ class Loss:
     """What a per-row loss offers; subclass it to pass a loss of your own to ``influence_on_loss(loss=...)``.
 
     A subclass needs :meth:`value` and, for ``method="first_order"``, :meth:`gradient`. The fitted families also use
-    :meth:`curvature`.
+    :meth:`curvature`, and with ``method="second_order"`` :meth:`third`.
 
     Attributes
     ----------
@@ -69,6 +69,11 @@ class Loss:
         """a and b (m, q) with ``curvature = diag(a) - b b'``, of a loss whose outputs mix."""
         raise NotImplementedError(f"{type(self).__name__} does not define curvature_factors(y, f).")
 
+    def third(self, y, f, df):
+        """Third derivative by the outputs along each shift twice, (m, q, k): how the curvature times a shift changes
+        along that shift."""
+        raise NotImplementedError(f"{type(self).__name__} does not define third(y, f, df).")
+
     def change(self, y, f, df, out=None):
         """``value(y, f + df) - value(y, f)`` for each shift, (m, k), into ``out`` where given."""
         out = np.empty(df.shape[::2]) if out is None else out
@@ -108,6 +113,9 @@ class SquaredError(Loss):
     def curvature(self, y, f):
         return np.ones_like(f)
 
+    def third(self, y, f, df):
+        return np.zeros_like(df)
+
     def change(self, y, f, df, out=None):
         out = np.empty(df.shape[::2]) if out is None else out
         residual = f - _as_outputs(y)
@@ -144,6 +152,10 @@ class Logistic(Loss):
 
     def curvature(self, y, f):
         return expit(f) * expit(-f)
+
+    def third(self, y, f, df):
+        p, rest = expit(f), expit(-f)
+        return (p * rest * (rest - p))[:, :, None] * df**2
 
     def change(self, y, f, df, out=None):
         r"""Exact and free of cancellation: ``log1p(q expm1(t))``, q = sigmoid(-z f), t = -z df, z = 2 y - 1."""
@@ -229,6 +241,12 @@ class Softmax(Loss):
         W[:, diagonal, diagonal] = 0.0
         W[:, diagonal, diagonal] = -W.sum(axis=2)  # p (1 - p): rows sum to zero exactly
         return W
+
+    def third(self, y, f, df):
+        """``p (c**2 - sum_b p_b c_b**2)`` with c the shift less its mean under p: the third cumulant's form."""
+        p = softmax(f, axis=1)[:, :, None]
+        squares = (df - (p * df).sum(axis=1, keepdims=True)) ** 2
+        return p * (squares - (p * squares).sum(axis=1, keepdims=True))
 
     def change(self, y, f, df, out=None):
         r"""Exact: ``log1p(sum_c p_c expm1(d_c))`` with d the shift relative to the row's own class."""

@@ -55,6 +55,9 @@ class Objective(Protocol):
     def curvature(self, kind="hessian"):
         """The second derivative of F, or its "outer_product" approximation, as an operator that solvers take."""
 
+    def third_derivative(self, delta):
+        """(p, k): the third derivative of F along each parameter change of delta (p, k), twice."""
+
     def row_curvatures(self, rows):
         """``s_i J_i' W_i J_i`` of rows whose outputs mix, each for one column of a product."""
 

@@ -222,6 +222,17 @@ class PrimalObjective:
             weights = MixedWeights(s * a, np.sqrt(s) * b)
         return Hessian(self.design, weights, self.penalty, shift_invariant=self.loss.shift_invariant)
 
+    def third_derivative(self, delta):
+        """``sum_i s_i J_i' t_i``, t_i the loss's third derivative along ``J_i delta`` twice: (p, k), in two passes."""
+        q, k = self.n_outputs, delta.shape[1]
+        theta, out = self._theta(delta), np.zeros((self.design.width, q * k))
+        for part in blocks(self.n_rows, block_size(40 * q * k, share=0.25)):
+            rows = self.design.take(part).in_double()
+            bend = self.loss.third(self.y[part], self._outputs[part], rows.dot(theta).reshape(-1, q, k))
+            bend *= self.sample_weight[part, None, None]
+            out += rows.tdot(bend.reshape(-1, q * k))
+        return to_vector(out.reshape(-1, q, k).transpose(1, 0, 2), self.fit_intercept)
+
     def row_curvatures(self, rows):
         s = self.sample_weight[rows, None]
         a, b = self._curvature_factors

@@ -47,6 +47,17 @@ def test_curvature_is_the_slope_of_the_gradient(case):
         np.testing.assert_allclose(W[:, :, o], slope, atol=1e-8)
 
 
+def test_third_is_the_slope_of_the_curvature_along_the_shift(case):
+    loss, y, f, rng = case
+    df, step = rng.standard_normal((*f.shape, K)), 1e-6
+    third = loss.third(y, f, df)
+    for j, d in enumerate(np.moveaxis(df, 2, 0)):
+        slope = (loss.curvature(y, f + step * d) - loss.curvature(y, f - step * d)) / (2 * step)
+        along = slope * d if loss.separable else np.einsum("mqp,mp->mq", slope, d)
+        np.testing.assert_allclose(third[:, :, j], along, atol=1e-8)
+    assert third.any() != loss.quadratic
+
+
 def test_change_is_the_difference_of_values(case):
     loss, y, f, rng = case
     df = 3 * rng.standard_normal((*f.shape, K))
@@ -161,6 +172,8 @@ def test_a_loss_of_ones_own_says_what_it_lacks():
         loss.gradient(None, None)
     with pytest.raises(NotImplementedError, match="curvature"):
         loss.curvature(None, None)
+    with pytest.raises(NotImplementedError, match="third"):
+        loss.third(None, None, None)
     with pytest.raises(NotImplementedError, match="value"):
         Loss().value(None, None)
 

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
 
 from sklearn_influence import InfluenceEstimator
@@ -60,6 +61,18 @@ def test_curvature_is_the_slope_of_the_gradient(objective):
         shift[j] = step
         up, down = (objective.with_(params=objective.params + sign * shift).gradient() for sign in (1, -1))
         np.testing.assert_allclose(H[:, j], (up - down) / (2 * step), atol=1e-7)
+
+
+def test_third_derivative_is_the_slope_of_the_curvature(objective):
+    step, V = 1e-5, np.random.default_rng(5).standard_normal((objective.n_params, 2))
+    with config_context(working_memory=0.001):
+        third = objective.third_derivative(V)
+    for v, along in zip(V.T, third.T, strict=True):
+        up, down = (
+            objective.with_(params=objective.params + sign * step * v).curvature().matmat(v[:, None])[:, 0]
+            for sign in (1, -1)
+        )
+        np.testing.assert_allclose(along, (up - down) / (2 * step), atol=1e-7)
 
 
 def test_sample_gradients_are_slopes_by_the_weights(objective):
