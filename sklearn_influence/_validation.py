@@ -4,7 +4,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-METHODS = ("newton", "first_order")
+METHODS = ("newton", "first_order", "second_order")
 REPRESENTATIONS = ("auto", "primal", "dual")
 
 

@@ -62,11 +62,11 @@ class FittedMixin:
             check_count("verbose", self.verbose, smallest=0)
         check_device(self.device)
         solver = get_solver(self.solver)
-        if self.method == "newton" and not solver.exact:
+        if self.method != "first_order" and not solver.exact:
             raise ValueError(
-                f"method='newton' and solver={called(solver)} do not go together: newton needs the inverse of the true "
-                "curvature itself, of which that solver has an estimate. Use method='first_order', or solver='direct' "
-                "or 'cg'."
+                f"method={self.method!r} and solver={called(solver)} do not go together: {self.method} needs the "
+                "inverse of the true curvature itself, of which that solver has an estimate. Use method='first_order', "
+                "or solver='direct' or 'cg'."
             )
         return Options(solver, bool(self.refine), self.representation, self.device)
 

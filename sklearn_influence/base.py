@@ -17,7 +17,8 @@ from ._validation import (
     check_weights,
 )
 from .attributes import tells
-from .effects import HIGH_LEVERAGE, group_effects, row_effects
+from .effects import HIGH_LEVERAGE, row_effects
+from .groups import group_effects
 from .losses import Loss
 from .unlearning import UnlearningMixin
 

@@ -13,19 +13,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ._parallel import block_size, blocks, threads
-from .leave_one_out import HeldEffects, stepped_effects
-from .solvers.steps import newton_step
+from ._parallel import block_size, blocks
+from .leave_one_out import stepped_effects
+from .retained import SINGULAR, retained_step
+from .second_order import second_order_rows
 
-# Where 1 - leverage is below this, the row's residual has lost half its digits, or the model without the row has flat
-# directions of its own: the retained rows are stepped on directly.
-_SINGULAR = 1e-5
 # What 1 - leverage is, in rounding, for a row that alone holds a direction.
 _ALONE = 1e-12
 # One Newton step is a poor retrain for a row that carries this share of its own fit.
 HIGH_LEVERAGE = 0.5
-# Groups up to this many unknowns of their own update the factor; larger ones factor the retained rows.
-_WOODBURY = 500
 # Rows that the scale of a typical one is estimated from, at most.
 _SCALE_ROWS = 256
 # "balanced" weights change the curvature by a share of 1 / class size: not followed where no class is smaller.
@@ -174,16 +170,6 @@ class ClasswiseEffects:
             yield inside, effects, np.searchsorted(columns, wanted[inside])
 
 
-@dataclass
-class GroupEffects(HeldEffects):
-    """Parameter changes of removing groups, held whole.
-
-    ``left`` (k,) is the share of its way to the retrained optimum that each group's step leaves, where looked at.
-    """
-
-    left: np.ndarray | None = None
-
-
 def row_effects(objective, factor, rows, method):
     """Effects of removing each of the rows on its own.
 
@@ -194,13 +180,13 @@ def row_effects(objective, factor, rows, method):
     factor : callable
         Its factored curvature.
     rows : ndarray of shape (k,)
-    method : {"newton", "first_order"}
+    method : {"newton", "second_order", "first_order"}
         "newton": one Newton step with the curvature of the retained rows, exact for squared loss; "first_order": one
-        with the curvature of all rows.
+        with the curvature of all rows; "second_order": the next term of the expansion in the row's weight.
 
     Returns
     -------
-    RowEffects
+    RowEffects, ClasswiseEffects or SteppedEffects
 
     Notes
     -----
@@ -209,6 +195,8 @@ def row_effects(objective, factor, rows, method):
     (exact for equal ones); where every class has over 10,000 rows the curvature of a log loss keeps the old weights.
     Cost of "newton": the leverages, one triangular product of the rows.
     """
+    if method == "second_order":
+        return second_order_rows(objective, factor, rows)
     weighting = objective.weighting
     classes = objective.class_gradients() if weighting.balanced else np.zeros((objective.n_params, 0))
     large = weighting.balanced and np.bincount(weighting.codes).min() > _LARGE_CLASS and not objective.loss.quadratic
@@ -264,16 +252,16 @@ def _retained_curvature(effects, s):
     if A.ndim == 2:
         h = sW * A
         left = 1.0 - h
-        singular = (left < _SINGULAR).any(axis=1)
+        singular = (left < SINGULAR).any(axis=1)
         effects.largest = h.max(axis=1)
-        extra = shift / np.where(left < _SINGULAR, 1.0, left)
+        extra = shift / np.where(left < SINGULAR, 1.0, left)
     else:
         h = sW @ A
         trace = np.einsum("kqq->k", h)
         largest = np.zeros(len(rows))
         high = trace > 0.5  # eigenvalues are non-negative: a row's largest is above .5 only where their sum is
         largest[high] = np.linalg.eigvals(h[high]).real.max(axis=1, initial=0.0)
-        singular = 1.0 - largest < _SINGULAR
+        singular = 1.0 - largest < SINGULAR
         effects.largest = largest
         system = np.eye(A.shape[1]) - h
         system[singular] = np.eye(A.shape[1])
@@ -323,67 +311,6 @@ def apply(M, v):
     return M * v if M.ndim == 2 else np.einsum("kab,kb->ka", M, v)
 
 
-def retained_step(objective, factor, rows, *, direct=False):
-    """One Newton step (p,) from the optimum on the rows that stay when ``rows`` leave together.
-
-    Groups of few unknowns update the factor, unless that is known (``direct``) or found to lose too many digits.
-    """
-    return _retained_step(objective, factor, rows, direct)[0]
-
-
-def _retained_step(objective, factor, rows, direct=False):
-    """The step, the objective of the retained rows, a factor for it, and the group's largest leverage or infinity."""
-    kept = objective.with_(sample_weight=objective.weighting.effective(removed=rows))
-    if objective.weighting.balanced:  # every row's weight moved, not those of the group alone
-        gradient = kept.gradient() - objective.gradient()
-    else:
-        leaving = objective.design.take(rows)
-        pull = objective.sample_weight[rows][:, None] * objective.output_gradients(rows)
-        gradient = -objective.pullback_sum(pull, leaving)
-        if not factor.iterative and len(rows) * objective.n_outputs <= min(_WOODBURY, objective.n_params):
-            step, leverage = (None, np.inf) if direct else _woodbury_step(objective, factor, rows, leaving, gradient)
-            if step is not None:
-                return step, kept, factor, leverage
-            # Rows that the model holds to have residuals of rounding alone; those that stay know the gradient better.
-            gradient = kept.gradient()
-    refactored = factor.solver.factor(kept.curvature(), preconditioner=factor)
-    step, _ = newton_step(refactored, gradient)
-    if objective.loss.quadratic:
-        # Rows that alone carried a direction leave it free; least squares then answers with the smallest norm.
-        step = refactored.minimum_norm(objective.params + step) - objective.params
-    return step, kept, refactored, np.inf
-
-
-def _group_step(objective, factor, rows):
-    """The step of a group, and the share of the way that one step leaves to go (0 where it cannot be much)."""
-    step, kept, factor, leverage = _retained_step(objective, factor, rows)
-    if objective.loss.quadratic or leverage <= HIGH_LEVERAGE:
-        return step, 0.0
-    _, left = newton_step(factor, kept.with_(params=objective.params + step).gradient())
-    way = np.sqrt(max(step @ kept.curvature().matmat(step[:, None])[:, 0], 0.0))
-    return step, float(left / way) if way > 0 else 0.0
-
-
-def _woodbury_step(objective, factor, rows, leaving, gradient):
-    """The step by an update of the factor, None where the group carries a direction alone; its largest leverage."""
-    W = objective.output_curvatures(rows)
-    s, q = objective.sample_weight[rows], objective.n_outputs
-    if W.ndim == 3:
-        values, vectors = np.linalg.eigh(W)
-        V = vectors * np.sqrt(s[:, None] * np.clip(values, 0.0, None))[:, None, :]
-    else:
-        V = np.eye(q) * np.sqrt(s[:, None] * W)[:, None, :]
-    each = np.repeat(np.arange(len(rows)), q)
-    JV = objective.pullback(V.transpose(0, 2, 1).reshape(-1, q), leaving.take(each))
-    HJV = factor(JV)[0]
-    step, _ = newton_step(factor, gradient)
-    M = np.eye(JV.shape[1]) - JV.T @ HJV
-    values, vectors = np.linalg.eigh(0.5 * (M + M.T))
-    if values[0] < _SINGULAR:
-        return None, 1.0
-    return step + HJV @ (vectors @ ((vectors.T @ (JV.T @ step)) / values)), 1.0 - values[0]
-
-
 def spread(rows, n):
     """At most n of some rows, evenly spread over them."""
     return rows[np.unique(np.linspace(0, len(rows) - 1, n).astype(int))] if len(rows) > n else rows
@@ -403,33 +330,6 @@ def row_scale(objective, factor, rows=None):
         u = objective.output_gradients(rows)
         squares = (u * apply(objective.leverage(factor, rows), u)).sum(axis=1)
     return float(np.median(objective.sample_weight[rows] * np.sqrt(np.maximum(squares, 0.0))))
-
-
-def group_effects(objective, factor, groups, method, n_jobs=None):
-    """Effects of removing each group of rows together.
-
-    Parameters
-    ----------
-    groups : list of ndarray
-        Positions of the rows of each group.
-    method : {"newton", "first_order"}
-        One Newton step on the retained rows, or the sum of the rows' first-order effects.
-
-    Returns
-    -------
-    GroupEffects
-    """
-    if method == "newton":
-        steps = threads(lambda rows: _group_step(objective, factor, rows), groups, n_jobs)
-        return GroupEffects(
-            objective, np.stack([step for step, _ in steps], axis=1), np.array([left for _, left in steps])
-        )
-    every = row_effects(objective, factor, np.arange(objective.n_rows), "first_order")
-    gradients, common = np.empty((2, objective.n_params, len(groups)))
-    for g, rows in enumerate(groups):
-        gradients[:, g] = objective.pullback_sum(every.pull[rows], objective.design.take(rows))
-        common[:, g] = every.common @ every.mix[rows].sum(axis=0)
-    return GroupEffects(objective, factor(gradients)[0] + common)
 
 
 def row_blocks(effects, n_columns=0):

@@ -11,8 +11,9 @@ from sklearn.utils.validation import check_is_fitted
 from . import certificates, newton
 from ._validation import check_count, check_flag, check_indices, check_leaves_a_model, check_tolerance
 from .attributes import FittedMixin
-from .effects import retained_step, smallest_norm
+from .effects import smallest_norm
 from .fitted import FittedModel
+from .retained import retained_step
 from .solvers.steps import newton_step
 
 

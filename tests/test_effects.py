@@ -51,25 +51,6 @@ def test_rows(solved, method):
     np.testing.assert_allclose(effects.params(slice(0, 4)).T, expected, rtol=1e-8, atol=1e-11)
 
 
-@pytest.mark.parametrize("size", [1, 2, 4, 20])
-def test_groups(solved, size):
-    objective, factor = solved
-    groups = [np.arange(size), np.arange(size) + 7]
-    effects = fx.group_effects(objective, factor, groups, "newton", n_jobs=2)
-    expected = np.stack([one_step(objective, rows) for rows in groups], axis=1)
-    np.testing.assert_allclose(effects.params(slice(0, 2)), expected, rtol=1e-8, atol=1e-10)
-    summed = fx.group_effects(objective, factor, groups, "first_order")
-    rows = fx.row_effects(objective, factor, np.arange(N), "first_order").params(slice(0, N))
-    np.testing.assert_allclose(summed.delta, np.stack([rows[:, g].sum(axis=1) for g in groups], axis=1), atol=1e-11)
-
-
-def test_woodbury_and_refactoring_agree(solved, monkeypatch):
-    objective, factor = solved
-    updated = fx.retained_step(objective, factor, ROWS)
-    monkeypatch.setattr(fx, "_WOODBURY", 0)
-    np.testing.assert_allclose(updated, fx.retained_step(objective, factor, ROWS), rtol=1e-8, atol=1e-11)
-
-
 def balanced(kind, equal):
     """A balanced problem of ten rows a class or more, with equal or unequal weights of the rows, at its optimum."""
     start = make(kind, balanced=True)
@@ -127,12 +108,6 @@ def test_first_order_of_balanced_rows(kind):
     found = fx.row_effects(objective, factor, ROWS, "first_order").params(slice(0, 4)).T
     expected = np.stack([one_step(objective, [i], "full") for i in ROWS])
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-11)
-
-
-def test_groups_of_balanced_classes_are_exact_steps():
-    objective, factor = optimum("logistic", balanced=True)
-    effects = fx.group_effects(objective, factor, [ROWS], "newton")
-    np.testing.assert_allclose(effects.delta[:, 0], one_step(objective, ROWS), rtol=1e-8)
 
 
 @pytest.mark.parametrize("method", ["newton", "first_order"])
