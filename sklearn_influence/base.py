@@ -168,8 +168,9 @@ class InfluenceMixin(UnlearningMixin):
         Notes
         -----
         "newton": ``H^-1 J_i' (I - s_i W_i A_i)^-1 s_i u_i`` with ``A_i = J_i H^-1 J_i'``, exact for squared loss;
-        "first_order": ``H^-1 s_i g_i`` (Koh and Liang 2017, Eq. 1). Cost: one factorisation for the life of the fit,
-        then two triangular solves a row.
+        "first_order": ``H^-1 s_i g_i`` (Koh and Liang 2017, Eq. 1); "second_order": one more term in the weights of the
+        rows (after Basu, You and Feizi 2020). Cost: one factorisation for the life of the fit, then two triangular
+        solves a row. A group costs its own rows' Gram matrix and a factorisation, or less where it is small.
 
         Examples
         --------
@@ -214,7 +215,7 @@ class InfluenceMixin(UnlearningMixin):
         Notes
         -----
         Raw outputs are linear in the parameters, so their change is exact for the parameters' change; probabilities are
-        evaluated at the shifted outputs ("newton"), or linear in the shift ("first_order").
+        evaluated at the shifted outputs, or linear in the shift ("first_order").
 
         Examples
         --------
@@ -300,7 +301,7 @@ class InfluenceMixin(UnlearningMixin):
 
         Notes
         -----
-        "newton": ``loss(y, f + df) - loss(y, f)``, without cancellation. "first_order": ``u_test' df`` (Koh and Liang
+        ``loss(y, f + df) - loss(y, f)``, without cancellation; with "first_order" ``u_test' df`` (Koh and Liang
         2017, Eq. 2). Cost: min(m, k) solves and one product of m by n_params by k; with "first_order" and
         ``aggregate`` one solve in all; a sum of squared losses takes n solves, and one product of the test rows.
 

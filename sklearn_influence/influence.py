@@ -65,8 +65,8 @@ def loss_change(effects, X, y, loss, method, out, weight=None, aggregate=False, 
     Parameters
     ----------
     loss : Loss
-    method : {"newton", "first_order"}
-        "newton" evaluates the loss at the shifted outputs; "first_order" is linear in the shift.
+    method : {"newton", "first_order", "second_order"}
+        "first_order" is linear in the shift; the others evaluate the loss at the shifted outputs.
     weight : ndarray of shape (m,), optional
         Factors of the test rows.
     """

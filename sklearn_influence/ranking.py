@@ -17,7 +17,7 @@ def top_rows(effects, X, y, loss, method, k, order, verbose=0):
     X, y : Design, ndarray
         Test rows.
     loss : Loss
-    method : {"newton", "first_order"}
+    method : {"newton", "first_order", "second_order"}
     k : int
         At most the number of columns.
     order : {"harmful", "helpful", "absolute"}
@@ -35,7 +35,7 @@ def top_rows(effects, X, y, loss, method, k, order, verbose=0):
     Memory: one block of columns, and (m, k).
     """
     f = effects.objective.outputs(X)
-    rising = loss.rising(y) if method == "newton" and order != "absolute" else None
+    rising = loss.rising(y) if method != "first_order" and order != "absolute" else None
     best = _Best(X.n_rows, k)
     for tests, part, values in _ranked_blocks(effects, X, y, f, loss, method, rising, verbose):
         best.merge(tests, _KEYS[order](values), values, part.start)

@@ -74,10 +74,12 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
         LinearRegression, Ridge, RidgeCV, RidgeClassifier, RidgeClassifierCV, LogisticRegression, LogisticRegressionCV
         (L2 penalty or none), or a class given to :func:`register_family`; or a Pipeline, a search or a FrozenEstimator
         that ends in one, in any nesting. It is cloned by ``fit``, a frozen one copied.
-    method : {"newton", "first_order"}, default="newton"
+    method : {"newton", "first_order", "second_order"}, default="newton"
         "newton": one Newton step on the retained rows, exact for squared loss. "first_order": the classical
-        infinitesimal influence, which underestimates the rows of high leverage. "newton" needs the true curvature, and
-        is refused with the solvers that approximate it: "stochastic", "outer_product" and "diagonal".
+        infinitesimal influence, which underestimates the rows of high leverage. "second_order": the next term of the
+        same expansion, to compare with; it costs two passes over all rows for every removal. All but "first_order" need
+        the true curvature, and are refused with the solvers that approximate it: "stochastic", "outer_product" and
+        "diagonal".
     solver : {"auto", "direct", "cg", "stochastic", "outer_product", "diagonal"} or a solver object, default="auto"
         How the curvature is inverted. "direct": factored. "cg": conjugate gradients, to 1e-10. "stochastic": LiSSA, to
         a stated standard error. "outer_product": the empirical Fisher matrix in its place. "diagonal": its diagonal

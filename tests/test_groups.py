@@ -13,7 +13,6 @@ from test_primal import N
 from sklearn_influence import InfluenceEstimator, _backend, groups
 from sklearn_influence import effects as fx
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:One Newton step")
 
 

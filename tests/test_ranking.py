@@ -16,7 +16,7 @@ def solved(request):
 
 
 @pytest.mark.parametrize("order", ["harmful", "helpful", "absolute"])
-@pytest.mark.parametrize("method", ["newton", "first_order"])
+@pytest.mark.parametrize("method", ["newton", "first_order", "second_order"])
 @pytest.mark.parametrize("memory", [1e-3, 1000])
 def test_top_rows_equal_a_sort_of_everything(solved, order, method, memory):
     objective, factor = solved

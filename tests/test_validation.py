@@ -269,7 +269,7 @@ def test_an_only_row_with_weight_cannot_be_asked_for():
         assert np.isfinite(model.influence_on_params()).all()
 
 
-@pytest.mark.parametrize("method", ["newton", "first_order"])
+@pytest.mark.parametrize("method", ["newton", "first_order", "second_order"])
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
 def test_the_only_row_of_a_class_gets_an_estimate_and_a_warning_when_not_asked_for(class_weight, method):
     X, y = np.vstack([BINARY.X, BINARY.X[:1] + 1]), np.append(BINARY.y, 2)

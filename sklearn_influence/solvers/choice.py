@@ -21,9 +21,9 @@ class Auto:
     """:class:`Direct` where the factored curvature fits in memory and is worth its price, else
     :class:`ConjugateGradient`.
 
-    ``method="newton"`` needs the leverages of all rows it is asked about, and takes "direct" wherever that fits in
-    memory; ``method="first_order"`` takes "cg" where a factorisation would cost more than 100 right-hand sides of
-    conjugate gradients.
+    ``method="newton"`` needs the leverages of all rows it is asked about, "second_order" two solves for each; both take
+    "direct" wherever that fits in memory. "first_order" takes "cg" where a factorisation would cost more than 100
+    right-hand sides of conjugate gradients.
 
     Examples
     --------

@@ -43,7 +43,7 @@ def test_cost_grows_with_size_and_falls_with_the_rows():
     assert cost(objective(X=rows)) > 10 * cost(objective(n=1000, d=300))  # a pass over few entries is cheap
 
 
-@pytest.mark.parametrize("method", ["newton", "first_order"])
+@pytest.mark.parametrize("method", ["newton", "first_order", "second_order"])
 def test_small_problems_are_factored(method):
     solver, why = Auto().choose(objective(), method)
     assert solver == Direct() and why == "11 unknowns are factored together"
@@ -70,6 +70,7 @@ def test_first_order_takes_conjugate_gradients_where_a_factor_is_not_worth_its_p
     passes = module.cost_in_passes(classes)
     assert solver == ConjugateGradient() and passes > 20 * 100
     assert why == f"factoring 8,020 unknowns would cost {passes:,.0f} passes over the rows, more than 2,000"
+    assert Auto().choose(classes, "second_order")[0] == Direct()
     assert Auto().choose(classes, "newton")[0] == Direct()  # which needs the leverages
     alone = objective(n=300, d=400, loss=Logistic())
     assert Auto().choose(alone, "first_order")[0] == Direct()
