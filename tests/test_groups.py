@@ -37,6 +37,8 @@ def test_first_order_sums_in_blocks(monkeypatch):
     objective, factor = optimum("softmax", balanced=True)
     members = [np.arange(start, start + 4) for start in range(8)]
     whole = groups.group_effects(objective, factor, members, "first_order").delta
+    rows = fx.row_effects(objective, factor, np.arange(N), "first_order").params(slice(0, N))
+    np.testing.assert_allclose(whole, np.stack([rows[:, g].sum(axis=1) for g in members], axis=1), atol=1e-11)
     monkeypatch.setattr(groups, "block_size", lambda *_: 3)
     np.testing.assert_allclose(groups.group_effects(objective, factor, members, "first_order").delta, whole, rtol=1e-12)
 
@@ -59,7 +61,7 @@ def test_no_thread_changes_a_result():
 
 @pytest.mark.parametrize("way", ["update", "downdate", "refactor"])
 def test_what_a_step_leaves_is_looked_at_whatever_the_way(way, monkeypatch):
-    """The share of the way that is left, against the retrained optimum; groups that hold little are not looked at."""
+    """The next step's length beside the first's, in the norm of the curvature; groups that hold little are let be."""
     X, y = load_breast_cancer(return_X_y=True)
     X = StandardScaler().fit_transform(X)
     model = InfluenceEstimator(LogisticRegression(), solver="direct").fit(X, y)
@@ -67,8 +69,13 @@ def test_what_a_step_leaves_is_looked_at_whatever_the_way(way, monkeypatch):
     near = np.argsort(model.leverages())
     members = [near[-60:], near[:10]]
     monkeypatch.setattr(groups.step_without, "__defaults__", (way,))
-    left = groups.group_effects(objective, factor, members, "newton").left
-    assert 0.1 < left[0] < 2.0
+    effects = groups.group_effects(objective, factor, members, "newton")
+    kept = objective.with_(sample_weight=objective.weighting.effective(removed=members[0]))
+    step, left = effects.delta[:, 0], effects.left
+    g = kept.with_(params=objective.params + step).gradient()
+    H, own = (one.curvature().matmat(np.eye(len(g))) for one in (objective, kept))  # an update has the old one's factor
+    expected = np.sqrt(g @ np.linalg.solve(H if way == "update" else own, g) / (step @ own @ step))
+    assert left[0] == pytest.approx(expected, rel=1e-6) and 0.1 < expected < 1.0
     assert (left[1] == 0.0) if way != "refactor" else (0.0 < left[1] < 0.01)
 
 

@@ -10,6 +10,8 @@ from test_effects import KINDS, ROWS, one_step, optimum
 from test_primal import N, make
 
 from sklearn_influence import InfluenceEstimator, newton, retained
+from sklearn_influence._design import Design
+from sklearn_influence.curvature import Hessian
 from sklearn_influence.effects import smallest_norm
 from sklearn_influence.objective import Weighting
 from sklearn_influence.primal import PrimalObjective
@@ -156,6 +158,14 @@ def test_the_leverage_of_a_group_is_found_without_its_eigenvalues():
     for rows in (np.arange(40), np.arange(0, objective.n_rows, 2)):
         update, downdate, _ = by_every_way(objective, factor, rows)
         assert update.leverage <= downdate.leverage < 2.001 * update.leverage  # twice what the iteration reached
+
+
+def test_the_leverage_is_found_although_the_step_hardly_shows_it():
+    """Shares of .9 along one axis, .1 along the others, and a step that is a hundredth along the first."""
+    X = np.diag([3.0] + 29 * [1 / 3])
+    factor = Direct().factor(Hessian(Design(X, False), np.ones((30, 1)), np.ones((1, 30))))
+    step = np.append(0.01, np.ones(29))
+    assert 0.45 < retained._largest_share(factor, np.arange(30), step) <= 0.9
 
 
 class _Shape:
