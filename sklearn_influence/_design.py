@@ -35,6 +35,10 @@ class Design:
         self.fit_intercept = fit_intercept
         self.n_rows, self.n_features = X.shape
         self.width = self.n_features + fit_intercept
+        self._norms = None
+
+    def __getstate__(self):
+        return {**self.__dict__, "_norms": None}
 
     @property
     def is_sparse(self):
@@ -42,7 +46,9 @@ class Design:
 
     def take(self, rows):
         """The design of some rows: a view for a slice, a copy for positions."""
-        return Design(self.X[rows], self.fit_intercept)
+        new = Design(self.X[rows], self.fit_intercept)
+        new._norms = None if self._norms is None else self._norms[rows]
+        return new
 
     def replace(self, rows, X):
         """A copy with other features X (k, d) at some positions, in the container and precision of the rest."""
@@ -216,20 +222,30 @@ class Design:
     def absolute_tdot(self, U):
         """``sum_i |[x_i, 1]| U_i``, (width, k): what rounding of a sum over rows can amount to."""
         out = np.zeros((self.width, U.shape[1]))
-        for rows in blocks(self.n_rows, block_size(8 * self.n_features, share=_PASS)):
-            out[: self.n_features] += abs(self.X[rows]).T @ U[rows]
+        size = block_size(8 * self.n_features, share=_PASS, largest=self.n_rows if self.is_sparse else _GRAM_ROWS)
+        buffer = None if self.is_sparse else np.empty((min(size, self.n_rows), self.n_features))
+        for rows in blocks(self.n_rows, max(size, 1)):
+            X = self.X[rows]
+            X = abs(X) if self.is_sparse else np.abs(X, out=buffer[: len(X)])  # stays in cache for the product
+            out[: self.n_features] += X.T @ U[rows]
         if self.fit_intercept:
             out[-1] = U.sum(axis=0)
         return out
 
     def norms(self):
-        """Euclidean norm of each row's features, without the intercept's 1: (n,)."""
+        """Euclidean norm of each row's features, without the intercept's 1: (n,). Kept once known."""
+        if self._norms is None:
+            self._norms = self._find_norms()
+        return self._norms
+
+    def _find_norms(self):
         if self.is_sparse:
             return np.sqrt(np.asarray(self.X.multiply(self.X).sum(axis=1)).ravel())
         out = np.empty(self.n_rows)
         for rows in blocks(self.n_rows, block_size(8 * self.n_features, share=_PASS)):
-            out[rows] = np.linalg.norm(self.X[rows].astype(np.float64, copy=False), axis=1)
-        return out
+            X = self.X[rows].astype(np.float64, copy=False)
+            np.einsum("ij,ij->i", X, X, out=out[rows])
+        return np.sqrt(out, out=out)
 
 
 def _by_sign(w):

@@ -3,6 +3,7 @@
 from numbers import Integral, Real
 
 import numpy as np
+from scipy import sparse
 
 METHODS = ("newton", "first_order", "second_order")
 REPRESENTATIONS = ("auto", "primal", "dual")
@@ -38,8 +39,8 @@ def check_n_jobs(n_jobs):
         raise ValueError(f"n_jobs must be None or a non-zero integer, got {n_jobs!r}.")
 
 
-def check_weights(sample_weight, n, what="sample_weight"):
-    """Weights (n,) in float64, all finite and >= 0, not all 0; ones for None."""
+def check_weights(sample_weight, n, what="sample_weight", *, zeros=False):
+    """Weights (n,) in float64, all finite and >= 0, not all 0 unless ``zeros``; ones for None."""
     if sample_weight is None:
         return np.ones(n)
     if isinstance(sample_weight, Real):
@@ -55,7 +56,7 @@ def check_weights(sample_weight, n, what="sample_weight"):
         raise ValueError(
             f"{what} must be >= 0, got {weights.min():g}: with negative weights the fitted model need not be a minimum."
         )
-    if not weights.any():
+    if not weights.any() and not zeros:
         raise ValueError(f"{what} must not be zero for every row.")
     return weights
 
@@ -79,6 +80,39 @@ def take_rows(X, rows):
     if hasattr(X, "shape"):  # NumPy, polars
         return _apart(X[rows])
     return [X[i] for i in rows]
+
+
+def join_rows(first, second):
+    """Rows of one container, and behind them others of the same kind, whose columns are brought to the order of those.
+
+    Categories of a frame are joined too.
+    """
+    if hasattr(first, "iloc"):
+        return _join_frames(first, second)
+    if hasattr(first, "tocsr"):
+        return sparse.vstack([first.tocsr(), sparse.csr_array(second)], format="csr")
+    if hasattr(first, "get_columns"):
+        return first.vstack(type(first)(second, schema=first.schema))
+    if hasattr(first, "to_frame") and hasattr(first, "dtype"):  # polars' series
+        return first.append(type(first)(first.name, second, dtype=first.dtype))
+    if hasattr(first, "shape"):
+        return np.concatenate([first, np.asarray(second)])
+    return [*first, *second]
+
+
+def _join_frames(first, second):
+    import pandas as pd
+
+    if isinstance(first, pd.Series):
+        return pd.concat([first, pd.Series(np.asarray(second), name=first.name)])
+    second = second[first.columns] if hasattr(second, "iloc") else pd.DataFrame(second, columns=first.columns)
+    first, second = first.copy(deep=False), second.copy(deep=False)
+    for name in first.columns[[isinstance(dtype, pd.CategoricalDtype) for dtype in first.dtypes]]:
+        known = first[name].cat.categories
+        more = pd.Index(second[name].dropna().unique()).difference(known)
+        first[name] = first[name].cat.add_categories(more)
+        second[name] = second[name].astype(first[name].dtype)
+    return pd.concat([first, second])
 
 
 def _forget_names(X):
@@ -303,13 +337,19 @@ def check_leaves_a_model(weighting, removed, classes, what):
         raise ValueError(f"{what} would leave only rows of weight 0; keep at least one with weight.")
     if weighting.codes is None:
         return
-    stays = np.ones(n, dtype=bool)
-    stays[removed] = False
-    counts = np.bincount(weighting.codes[stays], minlength=weighting.n_classes)
-    empty = (counts == 0) | (weighting.class_totals(left) == 0)
+    check_keeps_classes(weighting, classes, f"{what} would remove every row", left)
+
+
+def check_keeps_classes(weighting, classes, would, weight=None):
+    """Refuse an edit after which a class has no row with weight; by default the weights are the weighting's own.
+
+    ``would`` says what the edit would do, up to "of class ...".
+    """
+    weight = weighting.sample_weight if weight is None else weight
+    empty = np.bincount(weighting.codes, weights=weight, minlength=len(classes)) == 0
     if empty.any():
         label = classes[np.flatnonzero(empty)[0]]
         raise ValueError(
-            f"{what} would remove every row (with weight) of class {label!s}; scikit-learn could not refit the "
-            "same classes without it. Keep at least one row of each class."
+            f"{would} (with weight) of class {label!s}; scikit-learn could not refit the same classes without it. "
+            "Keep at least one row of each class."
         )

@@ -45,6 +45,7 @@ class FittedMixin:
         """Take up a new fit: the objective at the estimator's parameters, nothing factored yet."""
         self._fitted = FittedModel(family, objective, frozen=frozen)
         self._certificate = None
+        self.edits_ = ()
         self.n_samples_fit_ = objective.n_rows
         self.sample_indices_ = np.arange(objective.n_rows)
 
@@ -146,11 +147,9 @@ class FittedMixin:
 
     @property
     def certificate_(self):
-        """What the last :meth:`unlearn` guarantees; see there."""
+        """What the last edit guarantees; see :meth:`unlearn`."""
         if getattr(self, "_certificate", None) is None:
-            raise AttributeError(
-                f"{type(self).__name__} has no certificate_ yet: it is made when unlearn takes rows out."
-            )
+            raise AttributeError(f"{type(self).__name__} has no certificate_ yet: unlearn, update and extend make one.")
         return self._certificate
 
     @tells

@@ -21,22 +21,26 @@ from .solvers.steps import error_norms, newton_step
 
 # Up to this many unknowns the smallest eigenvalue is computed; above, bounded from the penalty and the intercepts.
 _EIGENVALUES_UP_TO = 1000
+# Below this r nu a self-concordant bound is that of a quadratic to 5 %, whatever r.
+_TIGHT = 0.1
 
 
-def distance_bound(objective, factor):
+def distance_bound(objective, factor, ratio=0.0):
     """Bound the distance of an objective's parameters from its minimiser.
 
     Parameters
     ----------
     objective : Objective
     factor : callable
-        Its factored curvature, without damping, at these parameters.
+        A factored curvature of it, without damping.
+    ratio : float, default=0.0
+        How far that can be from the curvature at these parameters: the logarithm of the largest factor between the two.
 
     Returns
     -------
     Bunch
-        param_bound (inf where no bound holds), gradient_norm, newton_decrement, r_nu, valid, solved (whether the solves
-        that it stands on converged).
+        param_bound (inf where no bound holds), gradient_norm, newton_decrement, r_nu (from above), valid, solved
+        (whether the solves that it stands on converged).
 
     Notes
     -----
@@ -53,16 +57,19 @@ def distance_bound(objective, factor):
     if objective.loss.quadratic:
         bounds.append(float(np.linalg.norm(step)) + step_rounding + left)
     else:
-        nu = decrement + rounding + left_in_curvature
-        r = _largest_row(objective, factor)
+        # The curvature here is at least exp(-ratio) H: norms by its inverse are at most exp(ratio / 2) those by H.
+        nu = np.exp(0.5 * ratio) * (decrement + rounding + left_in_curvature)
+        smallest = np.exp(-ratio) * _smallest_curvature(objective, factor)
+        r = _largest_row_crudely(objective, smallest)
+        if not r * nu <= _TIGHT:
+            r = np.exp(0.5 * ratio) * _largest_row(objective, factor)
         r_nu = r * nu
         if r_nu < 1 and not factor.nullity:
             in_curvature = -np.log1p(-r_nu) / r if r > 0 else nu
-            smallest = _smallest_curvature(objective, factor)
             bounds.append(in_curvature / np.sqrt(smallest) if smallest > 0 else np.inf)
     if not solved:
         bounds.clear()
-    if not objective.loss.quadratic:
+    if not objective.loss.quadratic and not (bounds and r_nu <= _TIGHT):
         bounds.append(_profile_bound(objective))
     bound = min(bounds, default=np.inf)
     return Bunch(
@@ -124,6 +131,15 @@ def _largest_row(objective, factor):
     own = np.einsum("nqq->nq", A)
     pairs = own[:, :, None] + own[:, None, :] - 2 * A
     return float(np.sqrt(max(pairs.max(initial=0.0), 0.0)))
+
+
+def _largest_row_crudely(objective, smallest):
+    """As :func:`_largest_row`, from above and at the price of the rows' norms, by the smallest curvature."""
+    if smallest <= 0:
+        return np.inf
+    norms = objective.design.norms()[objective.sample_weight > 0]
+    jacobians = 1 if objective.loss.separable else 2  # the difference of two classes has those of both
+    return float(np.sqrt(jacobians * (norms.max(initial=0.0) ** 2 + objective.fit_intercept) / smallest))
 
 
 def _largest_row_bound(objective):

@@ -217,24 +217,22 @@ def around(estimator, inner, before=None):
     return new
 
 
-def remembers(estimator, *, refitted=False):
-    """What around the final step still depends on rows that it has lost: a list of sentences."""
+def remembers(estimator, seen, *, refitted=False):
+    """What around the final step still depends on rows that it has no more, called ``seen``: a list of sentences."""
     sentences = []
     for level in levels(estimator):
         if isinstance(level, Pipeline):
             for name, step in level.steps[:-1]:
                 forgets = refitted and not _holds_frozen(step)
                 if hasattr(step, "fit") and get_tags(step).requires_fit and not forgets:
-                    sentences.append(
-                        f"step {name!r} of the pipeline ({type(step).__name__}, fitted with the removed rows)"
-                    )
+                    sentences.append(f"step {name!r} of the pipeline ({type(step).__name__}, fitted with {seen})")
             if level.memory is not None:
-                sentences.append("the cache of Pipeline(memory=...) (what its steps computed from the removed rows)")
+                sentences.append(f"the cache of Pipeline(memory=...) (what its steps computed from {seen})")
         elif isinstance(level, FrozenEstimator):
             sentences.append("the estimator given to FrozenEstimator (yours; only our copy of it was changed)")
         elif is_search(level):
             name = type(level).__name__
-            sentences.append(f"best_params_, best_score_ and cv_results_ of {name} (chosen with the removed rows)")
+            sentences.append(f"best_params_, best_score_ and cv_results_ of {name} (chosen with {seen})")
     return sentences
 
 

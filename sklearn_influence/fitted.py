@@ -11,15 +11,13 @@ from sklearn.utils import Bunch
 
 from . import newton
 from .effects import row_effects, row_scale, smallest_norm, spread
-from .solvers import Auto, ConjugateGradient
-from .solvers.choice import called, cost_in_passes, needs_parameters
+from .solvers import Auto
+from .solvers.choice import called, needs_parameters
 from .solvers.info import listening
-from .solvers.steps import is_penalised, newton_step
+from .solvers.steps import newton_step
 
 _REFINE_TOL = 1e-10
 _REFINE_STEPS = 100
-# A factor that costs more passes over the rows than this is not made at every step of the refinement.
-_REFINE_PASSES = 60
 # Relative size of a part of the coefficients outside the rows' span that is more than rounding.
 _OFF_SPAN = 1e-8
 
@@ -60,7 +58,8 @@ class FittedModel:
 
     @classmethod
     def after_edit(cls, family, objective, factor, params, *, settled):
-        """What an edit leaves: the objective at its new optimum, in any representation, and its factored curvature.
+        """What an edit leaves: the objective at its new optimum, in any representation, and its factored curvature or
+        None.
 
         ``params`` are what the estimator holds. ``settled`` says whether the edit converged; otherwise influences warn
         as those of an unrefined model do.
@@ -70,9 +69,17 @@ class FittedModel:
         new = cls(family, primal if primal is objective else primal.with_(params=params))
         new.edited, new.settled = True, settled
         new._cache[("start", representation)] = objective
-        for refine in (True, False):
+        for refine in (True, False) if factor is not None else ():
             new._cache[("optimum", refine, representation, factor.solver)] = (objective, factor)
         return new
+
+    def with_rows(self, options, apply):
+        """The objective of edited rows at the optimum before; and the one there, with its factor if that is known."""
+        objective, factor = self.optimum(options)
+        solver = self.exact_solver(options)
+        if factor is None or factor.solver != solver:
+            factor = self._cache.get(("true factor", options.refine, options.representation, solver))
+        return apply(objective), None if factor is None else (objective, factor)
 
     def __getstate__(self):
         return {name: getattr(self, name) for name in ("family", "objective", "frozen", "edited", "settled")}
@@ -155,16 +162,13 @@ class FittedModel:
     def _refined(objective, solver):
         """The objective at its minimum, and how the minimisation went."""
         sample = spread(np.flatnonzero(objective.sample_weight > 0), 64)
-        limits = dict(
-            scale=lambda current, factor: row_scale(current, factor, sample), tol=_REFINE_TOL, max_iter=_REFINE_STEPS
+        return newton.minimise_anew(
+            objective,
+            solver=solver,
+            scale=lambda current, factor: row_scale(current, factor, sample),
+            tol=_REFINE_TOL,
+            max_iter=_REFINE_STEPS,
         )
-        if not objective.loss.quadratic and is_penalised(objective) and cost_in_passes(objective) > _REFINE_PASSES:
-            # A few solves in all: less than the first of several factors would cost.
-            iterative = solver if isinstance(solver, ConjugateGradient) else ConjugateGradient()
-            refined, info = newton.minimise(objective, solver=iterative, **limits)
-            if info.converged or iterative is solver:
-                return refined, info
-        return newton.minimise(objective, solver=solver, **limits)
 
     def true_factor(self, options):
         """The optimum's curvature, as the exact solver of the options factors it."""

@@ -74,6 +74,11 @@ class Loss:
         along that shift."""
         raise NotImplementedError(f"{type(self).__name__} does not define third(y, f, df).")
 
+    def curvature_ratio(self, df):
+        """How far shifts df (m, q) of the outputs can change any row's curvature: the logarithm of the largest factor,
+        up or down; infinite where nothing is known."""
+        return np.inf
+
     def change(self, y, f, df, out=None):
         """``value(y, f + df) - value(y, f)`` for each shift, (m, k), into ``out`` where given."""
         out = np.empty(df.shape[::2]) if out is None else out
@@ -116,6 +121,9 @@ class SquaredError(Loss):
     def third(self, y, f, df):
         return np.zeros_like(df)
 
+    def curvature_ratio(self, df):
+        return 0.0
+
     def change(self, y, f, df, out=None):
         out = np.empty(df.shape[::2]) if out is None else out
         residual = f - _as_outputs(y)
@@ -156,6 +164,10 @@ class Logistic(Loss):
     def third(self, y, f, df):
         p, rest = expit(f), expit(-f)
         return (p * rest * (rest - p))[:, :, None] * df**2
+
+    def curvature_ratio(self, df):
+        """The slope of ``log p (1 - p)`` is ``1 - 2 p``: at most 1."""
+        return float(np.abs(df).max(initial=0.0))
 
     def change(self, y, f, df, out=None):
         r"""Exact and free of cancellation: ``log1p(q expm1(t))``, q = sigmoid(-z f), t = -z df, z = 2 y - 1."""
@@ -247,6 +259,10 @@ class Softmax(Loss):
         p = softmax(f, axis=1)[:, :, None]
         squares = (df - (p * df).sum(axis=1, keepdims=True)) ** 2
         return p * (squares - (p * squares).sum(axis=1, keepdims=True))
+
+    def curvature_ratio(self, df):
+        """``d log(h'Wh)`` along a shift k is a third moment over a second: at most the range of k over the classes."""
+        return float(np.ptp(df, axis=1).max(initial=0.0))
 
     def change(self, y, f, df, out=None):
         r"""Exact: ``log1p(sum_c p_c expm1(d_c))`` with d the shift relative to the row's own class."""

@@ -4,29 +4,64 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .solvers import Direct
-from .solvers.steps import error_norms, newton_step
+from .solvers import ConjugateGradient, Direct
+from .solvers.choice import cost_in_passes
+from .solvers.steps import error_norms, is_penalised, newton_step
 
-# A factor of an earlier point serves on while each step with it shrinks the decrement by as much.
-_CONTRACTION = 20.0
+# Curvatures within this factor, in logs, of one another: a step by the one lowers the objective of the other, and the
+# decrement by the one says what that by the other would.
+NEAR = 0.5
+# A factor of an earlier point serves on while so few more steps with it are enough, or as many as a new one costs.
+_PATIENCE = 2
 # Below this decrement the curvature of one step earlier is the curvature here, to a relative 1e-7 or better.
 _SAME_CURVATURE = 1e-7
 # The first of several steps need not be solved closer than Newton's method is there, and the last not closer than this.
 _FIRST_STEP = 1e-2
 _LAST_STEP = 0.1
+# A factor that costs more passes over the rows than this is not made at every step.
+MANY_PASSES = 60
+
+
+@dataclass(frozen=True)
+class Nearby:
+    """A factored curvature of an objective's own rows and weights, at other parameters or nearly so.
+
+    Parameters
+    ----------
+    factor : callable
+    outputs : ndarray of shape (n, q)
+        The outputs at the parameters it was made at.
+    offset : float
+        How far, in logs, it is from the curvature there.
+    """
+
+    factor: object
+    outputs: np.ndarray
+    offset: float = 0.0
+
+    def ratio(self, objective):
+        """The logarithm of what the objective's curvature can differ by, up or down."""
+        if objective.loss.quadratic:
+            return self.offset
+        return self.offset + objective.loss.curvature_ratio(objective.outputs() - self.outputs)
 
 
 @dataclass(frozen=True)
 class NewtonInfo:
-    """How a minimisation went: ``decrement`` is sqrt(g' H^-1 g) before the last step."""
+    """How a minimisation went: ``decrement`` is sqrt(g' H^-1 g) before the last step.
+
+    ``factor`` belongs to the returned parameters (to a relative 1e-7), or is None; ``nearby`` is the last factor there
+    was, with where it was made, or None.
+    """
 
     converged: bool
     n_iter: int
     decrement: float
     factor: object
+    nearby: Nearby | None
 
 
-def minimise(objective, *, solver=None, factor=None, scale=None, tol=1e-10, max_iter=50):
+def minimise(objective, *, solver=None, nearby=None, scale=None, tol=1e-10, max_iter=50):
     """Minimise an objective from its own parameters.
 
     Parameters
@@ -34,15 +69,14 @@ def minimise(objective, *, solver=None, factor=None, scale=None, tol=1e-10, max_
     objective : Objective
     solver : solver, optional
         :class:`~sklearn_influence.solvers.Direct` by default; the true curvature in any case.
-    factor : callable, optional
-        A factored curvature of a nearby objective to begin with; it is replaced where steps with it shrink the
-        decrement by less than 20 times.
+    nearby : Nearby, optional
+        A factored curvature to begin with; it is replaced where a new one would save more than it costs.
     scale : callable, optional
-        ``scale(objective, factor)``: what the decrement is measured by. By default the distance gone so far, in the
-        norm of the curvature.
+        ``scale(objective, factor)``: what the decrement is measured by. By default the longest step so far, in the norm
+        of the curvature.
     tol : float
-        Converged when the decrement, with a factor of the current point, is at most ``tol * scale``, or can no longer
-        be told from rounding. The last step is then still taken.
+        Converged when the decrement is at most ``tol * scale``, or can no longer be told from rounding. The last step
+        is then still taken.
     max_iter : int
         Steps at most.
 
@@ -51,18 +85,19 @@ def minimise(objective, *, solver=None, factor=None, scale=None, tol=1e-10, max_
     objective : Objective
         At the last iterate.
     info : NewtonInfo
-        Its factor belongs to the returned parameters (to a relative 1e-7), or is None.
     """
     solver = Direct() if solver is None else solver
-    start, fresh, previous, decrement = objective.params, False, np.inf, np.inf
-    converged, n_iter, made_at = False, 0, np.inf
-    last, first = factor, None
+    fresh, previous, decrement = False, np.inf, np.inf
+    converged, n_iter, made_at, longest = False, 0, np.inf, 0.0
+    last = factor = None if nearby is None else nearby.factor
+    first = None
     while n_iter < max_iter and not converged:
         gradient = objective.gradient()
         if factor is None:
             factor, fresh = solver.factor(objective.curvature(), preconditioner=last), True
-            last = factor
-        reference = distance(objective, start) if scale is None else scale(objective, factor)
+            last, nearby = factor, Nearby(factor, objective.outputs())
+        off = 0.0 if fresh else nearby.ratio(objective)
+        reference = longest if scale is None else scale(objective, factor)
         precision = None
         if factor.iterative and not objective.loss.quadratic:
             ahead = float(np.sqrt(max(gradient @ factor.rough(gradient[:, None])[:, 0], 0.0)))
@@ -70,31 +105,53 @@ def minimise(objective, *, solver=None, factor=None, scale=None, tol=1e-10, max_
             precision = _step_precision(ahead, first, tol * reference)
         step, decrement = newton_step(factor, gradient, precision)
         made_at = decrement if fresh else made_at
-        if not fresh and decrement * _CONTRACTION > previous:
-            factor = None
-            continue
+        near, goal = off <= NEAR, tol * reference * np.exp(-0.5 * min(off, NEAR))
         # Squared loss: one step with the true curvature is the answer, whatever its size.
-        done = decrement <= tol * reference or (fresh and objective.loss.quadratic and n_iter > 0)
-        stalled = fresh and decrement > 0.5 * previous and decrement <= rounding_decrement(objective, factor)
-        if (done or stalled) and not fresh:
+        done = decrement <= goal or (off == 0.0 and objective.loss.quadratic and n_iter > 0)
+        stalled = near and decrement > 0.5 * previous and decrement <= rounding_decrement(objective, factor)
+        settled = done or stalled
+        if not fresh and not (settled and near) and (settled or _is_slow(objective, decrement, previous, goal)):
             factor = None
             continue
-        objective, length = _backtrack(objective, step, decrement)
+        objective, length = _backtrack(objective, step, decrement, near)
         n_iter += 1
         if length == 0.0:
             converged = decrement <= rounding_decrement(objective, factor)
             break
-        converged = done or stalled
+        converged, longest = settled, max(longest, length * decrement)
         previous, fresh = decrement, fresh and objective.loss.quadratic
-        if length < 1.0 or (factor.iterative and not fresh):  # far away, or where a new curvature costs nothing
-            factor = None
-    converged = converged or (fresh and objective.loss.quadratic and n_iter > 0)
+        if length < 1.0 or (factor.iterative and not objective.loss.quadratic):
+            factor = None  # far away, or where a new curvature costs nothing
+    exact = objective.loss.quadratic and nearby is not None and nearby.offset == 0.0
+    converged = converged or (exact and n_iter > 0)
     # Chord steps leave the factor behind: what counts is how far off the point was that it was made at.
-    if not (made_at <= _SAME_CURVATURE or (objective.loss.quadratic and np.isfinite(made_at))):
+    if not (made_at <= _SAME_CURVATURE or exact):
         factor = None
     if factor is None and last is not None and last.iterative:  # its preconditioner is worth keeping
         factor = solver.factor(objective.curvature(), preconditioner=last)
-    return objective, NewtonInfo(converged, n_iter, float(decrement), factor)
+        nearby = Nearby(factor, objective.outputs())
+    return objective, NewtonInfo(bool(converged), n_iter, float(decrement), factor, nearby)
+
+
+def minimise_anew(objective, *, solver, **limits):
+    """As :func:`minimise` where no factor is at hand: by conjugate gradients where one would cost more than they do."""
+    costly = not objective.loss.quadratic and is_penalised(objective) and cost_in_passes(objective) > MANY_PASSES
+    if costly:
+        iterative = solver if isinstance(solver, ConjugateGradient) else ConjugateGradient()
+        found, info = minimise(objective, solver=iterative, **limits)
+        if info.converged or iterative is solver:
+            return found, info
+    return minimise(objective, solver=solver, **limits)
+
+
+def _is_slow(objective, decrement, previous, goal):
+    """Whether a new factor reaches the goal with less work than further steps with the old one."""
+    if not np.isfinite(previous):
+        return False
+    if decrement >= previous or goal <= 0:
+        return True
+    steps = np.log(max(decrement / goal, 1.0)) / np.log(previous / decrement)
+    return steps > max(_PATIENCE, cost_in_passes(objective))
 
 
 def _step_precision(decrement, first, goal):
@@ -104,28 +161,28 @@ def _step_precision(decrement, first, goal):
     return min(_LAST_STEP, max(_FIRST_STEP * decrement / first, 0.3 * goal / decrement))
 
 
-def distance(objective, start):
-    """How far the parameters are from ``start``, in the norm of the curvature here."""
-    gone = objective.params - start
-    return float(np.sqrt(max(gone @ objective.curvature().matmat(gone[:, None])[:, 0], 0.0)))
-
-
 def rounding_decrement(objective, factor):
     """The decrement that rounding of the gradient alone can make, in order of magnitude."""
     return error_norms(factor, objective.gradient_rounding())[0]
 
 
-def _backtrack(objective, step, decrement):
+def _backtrack(objective, step, decrement, near):
     """The objective after the longest step 1, 1/2, 1/4, ... that lowers F enough, and that length (0: none does)."""
-    params, value = objective.params, objective.value()
+    moved = objective.with_(params=objective.params + step)
+    if objective.loss.quadratic:
+        return moved, 1.0
+    moved.gradient()  # needed next, and its pass over the rows leaves the outputs
+    # Where no row's curvature changes much along the step, a Newton step lowers F.
+    if near and objective.loss.curvature_ratio(moved.outputs() - objective.outputs()) <= NEAR:
+        return moved, 1.0
+    value, length = objective.value(), 1.0
     # Within rounding of F the decrease cannot be seen, and the full step of a convex problem is right.
-    if objective.loss.quadratic or decrement**2 <= 1e-10 * (1.0 + abs(value)):
-        return objective.with_(params=params + step), 1.0
-    length = 1.0
+    if decrement**2 <= 1e-10 * (1.0 + abs(value)):
+        return moved, 1.0
     while length > 1e-10:
-        moved = objective.with_(params=params + length * step)
         after = moved.value()
         if np.isfinite(after) and after <= value - 1e-4 * length * decrement**2:
             return moved, length
         length *= 0.5
+        moved = objective.with_(params=objective.params + length * step)
     return objective, 0.0

@@ -14,8 +14,11 @@ from .curvature import Hessian, MixedWeights, RowCurvatures, to_outputs, to_vect
 from .fisher import EmpiricalFisher
 from .objective import class_numbers
 
-# Computed on first use and never pickled or taken over to other parameters.
-_CACHED = ("_outputs", "_gradient_by_output", "_curvature_by_output", "_curvature_factors")
+# Computed on first use and never pickled; those of the parameters alone are taken over to other weights.
+_OF_PARAMETERS = ("_outputs", "_gradient_by_output", "_curvature_by_output", "_curvature_factors")
+_CACHED = (*_OF_PARAMETERS, "_summed")
+# Rows of a block that stays in cache from the outputs to the sum of the gradients.
+_PASS_ROWS = 2048
 # Products with so many times fewer vectors than columns are made before the rows are scaled.
 _FEW = 4
 # Rows of a block whose whitened copy stays in cache.
@@ -71,7 +74,7 @@ class PrimalObjective:
     def with_(self, *, sample_weight=None, params=None):
         other = copy.copy(self)
         if params is None:  # what is cached depends on the parameters, not on the weights
-            other.__dict__.update({name: self.__dict__[name] for name in _CACHED if name in self.__dict__})
+            other.__dict__.update({name: self.__dict__[name] for name in _OF_PARAMETERS if name in self.__dict__})
         else:
             other.params = params
         if sample_weight is not None:
@@ -83,6 +86,9 @@ class PrimalObjective:
         other.design = self.design.take(kept)
         other.y = self.y[kept]
         other.weighting = self.weighting.take(kept)
+        for name in ("_outputs", "_gradient_by_output"):  # the rows that stay have what they had
+            if name in self.__dict__:
+                other.__dict__[name] = self.__dict__[name][kept]
         return other._weighed()
 
     def replace(self, rows, X=None, y=None):
@@ -172,8 +178,24 @@ class PrimalObjective:
         return self.sample_weight @ self.loss.value(self.y, self._outputs) + 0.5 * penalty @ self.params**2
 
     def gradient(self):
-        summed = self.design.tdot(self.sample_weight[:, None] * self._gradient_by_output)
-        return to_vector(summed.T, self.fit_intercept) + to_vector(self.penalty, self.fit_intercept) * self.params
+        penalty = to_vector(self.penalty, self.fit_intercept)
+        return to_vector(self._summed.T, self.fit_intercept) + penalty * self.params
+
+    @cached_property
+    def _summed(self):
+        """``sum_i s_i [x_i, 1] u_i`` (width, q): one pass, which leaves the outputs where they were not known."""
+        s = self.sample_weight[:, None]
+        if "_outputs" in self.__dict__ or self.design.is_sparse:
+            return self.design.tdot(s * self._gradient_by_output)
+        theta, summed = self._theta(self.params[:, None]), np.zeros((self.design.width, self.n_outputs))
+        f, u = np.empty((2, self.n_rows, self.n_outputs))
+        for part in blocks(self.n_rows, _PASS_ROWS):
+            rows = self.design.take(part).in_double()
+            f[part] = rows.dot(theta)
+            u[part] = self.loss.gradient(self.y[part], f[part])
+            summed += rows.tdot(s[part] * u[part])
+        self.__dict__.update(_outputs=f, _gradient_by_output=u)
+        return summed
 
     def gradient_rounding(self):
         """(p,): how far rounding can carry each entry of :meth:`gradient` off, to first order.

@@ -1,11 +1,58 @@
 """Fit an estimator and know the rows that its final step was fitted on; fit what stands before it again."""
 
+from dataclasses import dataclass, replace
+
+import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from . import composite
+from ._validation import count_rows, join_rows, take_rows
+
+
+@dataclass(frozen=True)
+class Source:
+    """The rows as given to ``fit``, before any transformer, for refitting those; never changed, so copies share it."""
+
+    X: object
+    y: object
+    fit_params: dict
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def edited(self, edit, X, y, weight_name):
+        """The rows after an edit whose own are X and y as they were given, None where they stay.
+
+        What of the other arguments has a place for every row follows; of rows that are added, only weights are known.
+        """
+        n = count_rows(self.y)
+        origin, X, y = edit.origin(n), *(_edited(*pair, edit, n) for pair in ((self.X, X), (self.y, y)))
+        params = {}
+        for name, value in self.fit_params.items():
+            if count_rows(value) == n and len(origin) > n:
+                if name not in (weight_name, "sample_weight"):
+                    raise ValueError(
+                        f"fit was given {name} with a value for every row, and extend has none for the new ones. Fit "
+                        "a new model on all rows."
+                    )
+                value = np.append(np.asarray(value, dtype=float), edit.sample_weight)
+            elif count_rows(value) == n and len(origin) < n:
+                value = take_rows(value, origin)
+            params[name] = value
+        return replace(self, X=X, y=y, fit_params=params)
+
+
+def _edited(old, new, edit, n):
+    """Rows of any container after an edit that brings ``new`` ones, or only takes some out."""
+    origin = edit.origin(n)
+    if new is None:
+        return old if (origin < 0).any() else take_rows(old, origin)
+    order = origin.copy()
+    order[edit.leaving if len(edit.leaving) else edit.entering(n)] = n + np.arange(count_rows(new))
+    return take_rows(join_rows(old, new), order)
 
 
 class RowRecorder(BaseEstimator):

@@ -1,28 +1,33 @@
-"""Edits that last: taking rows out of a fitted model for good."""
+"""Edits that last: rows taken out of a fitted model for good, corrected in it, added to it."""
 
 import copy
-import time
 import warnings
 
-import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
-from . import certificates, newton
-from ._validation import check_count, check_flag, check_indices, check_leaves_a_model, check_tolerance
+from ._validation import (
+    check_count,
+    check_flag,
+    check_indices,
+    check_keeps_classes,
+    check_leaves_a_model,
+    check_tolerance,
+    check_weights,
+)
 from .attributes import FittedMixin
-from .effects import smallest_norm
+from .editing import Addition, Correction, Removal, Written, edited_minimum
 from .fitted import FittedModel
-from .retained import retained_step
-from .solvers.steps import newton_step
+from .objective import class_numbers
 
 
 class UnlearningMixin(FittedMixin):
     """Edits of a fitted estimator that last.
 
-    An estimator says what stands around its final step: ``_final_step``, ``_with_final(final)``,
-    ``_source_without(kept)``, ``_check_transformers()``, ``_transform_again(source, kept)`` and
-    ``_transformers_remember(source, refitted)``.
+    An estimator says what stands around its final step: ``_final_step``, ``_with_final(final)``, ``_features(X)``,
+    ``_edited_source(edit, X, y)``, ``_check_transformers()``, ``_transform_again(source, weight)`` and
+    ``_transformers_remember(source, refitted, seen)``.
     """
 
     def unlearn(self, indices, *, refit_transformers=False, tol=1e-10, max_iter=50):
@@ -52,9 +57,11 @@ class UnlearningMixin(FittedMixin):
               softmax), infinite when not valid;
             * gradient_norm, newton_decrement at the new parameters; r_nu, below 1 where the self-concordant bound
               holds;
-            * valid, converged, n_iter, n_removed, n_retained, seconds;
+            * valid, converged, n_iter, n_removed (and n_updated, n_added, 0 here), n_retained, seconds;
             * remembers: what still depends on the rows, in sentences: transformers, a search's choices, a pipeline's
               cache. The certificate is about the final model only, and no claim about privacy.
+
+            ``edits_`` has it too, behind those of the edits before.
 
         Raises
         ------
@@ -65,8 +72,8 @@ class UnlearningMixin(FittedMixin):
         Notes
         -----
         Newton's method with backtracking on the retained rows, always with the true curvature, whatever ``method``
-        and ``solver``. Squared loss needs one step. Cost: an update of the factor and about as many curvatures as a
-        logistic model needs steps, 3 to 6.
+        and ``solver``. Squared loss needs one step. Cost, once an influence has been asked for: an update of the cached
+        factor, and a pass over the rows a step, 3 to 8; before, also the search for the optimum with all rows.
 
         Examples
         --------
@@ -83,47 +90,177 @@ class UnlearningMixin(FittedMixin):
         check_is_fitted(self)
         if indices is None:
             raise ValueError("unlearn needs the rows to remove; indices=None would mean all of them.")
-        check_flag("refit_transformers", refit_transformers)
-        tol = check_tolerance("tol", tol)
-        max_iter = check_count("max_iter", max_iter)
-        options = self._options()
-        if refit_transformers:
-            self._check_transformers()
+        limits = self._limits(refit_transformers, tol, max_iter)
         positions = check_indices(indices, self.sample_indices_, self.n_samples_fit_)
         if len(positions) == 0:
             return self
-        classes = getattr(self, "classes_", None)
-        check_leaves_a_model(self._objective.weighting, positions, classes, "unlearn")
-        kept = np.ones(len(self.sample_indices_), dtype=bool)
-        kept[positions] = False
-        # All that can fail comes first, on copies: a failed edit changes nothing, and copies keep their own.
-        family, source = self._fitted.family, self._source_without(kept)
-        limits = dict(tol=tol, max_iter=max_iter)
+        check_leaves_a_model(self._objective.weighting, positions, getattr(self, "classes_", None), "unlearn")
+        return self._edit(Removal(positions), **limits)
+
+    def update(self, indices, X_new=None, y_new=None, *, refit_transformers=False, tol=1e-10, max_iter=50):
+        """Correct rows of the model for good: it becomes the one that a refit with the corrected rows gives.
+
+        Parameters
+        ----------
+        indices : array-like of int, or bool mask of shape (n_samples_fit,)
+            Rows to correct, as :meth:`unlearn` takes them. They keep their numbers and their sample weights.
+        X_new : array-like of shape (k, n_features), default=None
+            What they become, as ``predict`` takes rows; None: their features stay.
+        y_new : array-like of shape (k,) or (k, n_targets), default=None
+            Their new labels or targets; None: those stay. A row takes the class weight of its new label.
+        refit_transformers, tol, max_iter
+            As in :meth:`unlearn`. Without ``refit_transformers`` the corrected rows go through the transformers as they
+            were fitted.
+
+        Returns
+        -------
+        self
+            With ``certificate_``, as after :meth:`unlearn`, about the refit with the corrected rows; n_updated is their
+            number. Nothing of what the rows were is kept.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`unlearn`; for rows or labels that do not fit the model, for labels that leave a class without
+            rows, and where neither X_new nor y_new is given. The model is then unchanged.
+
+        Examples
+        --------
+        A label and an income that were mistyped:
+
+        >>> from sklearn.datasets import load_breast_cancer
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from sklearn_influence import InfluenceEstimator
+        >>> X, y = load_breast_cancer(return_X_y=True)
+        >>> X = StandardScaler().fit_transform(X)
+        >>> model = InfluenceEstimator(LogisticRegression()).fit(X, y)
+        >>> model = model.update([3], y_new=[1]).update([7, 9], X_new=X[[7, 9]] / 10)
+        >>> [edit.kind for edit in model.edits_], model.certificate_.converged
+        (['update', 'update'], True)
+        """
+        check_is_fitted(self)
+        if indices is None:
+            raise ValueError("update needs the rows to correct; indices=None would mean all of them.")
+        limits = self._limits(refit_transformers, tol, max_iter)
+        positions = check_indices(indices, self.sample_indices_, self.n_samples_fit_)
+        if X_new is None and y_new is None:
+            raise ValueError("update needs X_new, y_new or both: what the rows are to become.")
+        if len(positions) == 0:
+            return self
+        X, y = self._new_rows(X_new, y_new, len(positions))
+        weighting = self._objective.weighting
+        if y is not None and weighting.codes is not None:
+            check_keeps_classes(
+                weighting.replace(positions, class_numbers(y)), self.classes_, "update would leave no row"
+            )
+        return self._edit(Correction(positions, X, y), X_new, y_new, **limits)
+
+    def extend(self, X, y, sample_weight=None, *, refit_transformers=False, tol=1e-10, max_iter=50):
+        """Add rows to the model for good: it becomes the one that a refit with them gives.
+
+        Parameters
+        ----------
+        X : array-like of shape (k, n_features)
+            Rows as ``predict`` takes them.
+        y : array-like of shape (k,) or (k, n_targets)
+            Their labels, of classes that the model knows, or targets.
+        sample_weight : array-like of shape (k,), default=None
+            Their weights; None: 1 each.
+        refit_transformers, tol, max_iter
+            As in :meth:`unlearn`. Without ``refit_transformers`` the new rows go through the transformers as they were
+            fitted.
+
+        Returns
+        -------
+        self
+            With ``certificate_``, as after :meth:`unlearn`, about the refit with the new rows; n_added is their number.
+            They are numbered from ``n_samples_fit_`` on, which grows by them: masks and groups have a place for every
+            row ever given.
+
+        Raises
+        ------
+        ValueError
+            For rows, labels or weights that do not fit the model; a new class is another model, to be fitted anew. The
+            model is then unchanged.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_diabetes
+        >>> from sklearn.linear_model import Ridge
+        >>> from sklearn_influence import InfluenceEstimator
+        >>> X, y = load_diabetes(return_X_y=True)
+        >>> model = InfluenceEstimator(Ridge()).fit(X[:400], y[:400]).extend(X[400:], y[400:])
+        >>> bool(abs(model.estimator_.coef_ - Ridge().fit(X, y).coef_).max() < 1e-9)
+        True
+        >>> model.n_samples_fit_, model.certificate_.n_added
+        (442, 42)
+        """
+        check_is_fitted(self)
+        if X is None or y is None:
+            raise ValueError("extend needs rows X and their labels y.")
+        limits = self._limits(refit_transformers, tol, max_iter)
+        rows, targets = self._new_rows(X, y, None)
+        weight = check_weights(sample_weight, len(targets), zeros=True)
+        return self._edit(Addition(rows, targets, weight), X, y, **limits)
+
+    def _limits(self, refit_transformers, tol, max_iter):
+        """How an edit is to be made, checked."""
+        check_flag("refit_transformers", refit_transformers)
         if refit_transformers:
-            estimator, final, start = self._transform_again(source, kept)
-            written = _Written(family, final)
-            start = family.represent(start, family.choose(start, self.representation))
-            limits["solver"] = self._fitted.exact_solver(options)
-            objective, factor, certificate = refit(start, len(positions), as_written=written, **limits)
+            self._check_transformers()
+        return dict(
+            refit_transformers=refit_transformers,
+            tol=check_tolerance("tol", tol),
+            max_iter=check_count("max_iter", max_iter),
+        )
+
+    def _new_rows(self, X, y, n):
+        """Features and targets as the objective takes them, each None where not given; n rows of both where n is."""
+        rows = None if X is None else self._features(X)
+        targets = None if y is None else self._fitted.family.encode(self._final_step, y)
+        n = rows.shape[0] if n is None else n
+        for name, given in (("X", rows), ("y", targets)):
+            if given is not None and given.shape[0] != n:
+                raise ValueError(f"{name} must have one entry for each of the {n} rows, got {given.shape[0]}.")
+        return rows, targets
+
+    def _edit(self, edit, X=None, y=None, *, refit_transformers, tol, max_iter):
+        """Make an edit, X and y being its rows as they were given; all that can fail comes first, on copies."""
+        options, family = self._options(), self._fitted.family
+        source, n_rows = self._edited_source(edit, X, y), len(self.sample_indices_)
+        limits = dict(tol=tol, max_iter=max_iter, solver=self._fitted.exact_solver(options))
+        if refit_transformers:
+            weight = edit.weights(self._objective.weighting.sample_weight)
+            estimator, final, start = self._transform_again(source, weight)
+            edited, before = family.represent(start, family.choose(start, self.representation)), None
         else:
             final = copy.copy(self._final_step)
-            estimator, written = self._with_final(final), _Written(family, final)
-            optimum, _ = self._fitted.optimum(options)
-            known = self._fitted.true_factor(options)
-            objective, factor, certificate = remove(optimum, known, positions, as_written=written, **limits)
+            estimator = self._with_final(final)
+            edited, before = self._fitted.with_rows(options, edit.apply)
+        written = Written(family, final)
+        objective, factor, certificate = edited_minimum(edited, edit, before, as_written=written, **limits)
         params = written.params(objective)
-        family.write(final, params, kept)
-        certificate.remembers = [*self._transformers_remember(source, refit_transformers), *family.remembers(final)]
+        family.write(final, params, edit.origin(n_rows))
+        certificate.remembers = [
+            *self._transformers_remember(source, refit_transformers, edit.seen),
+            *family.remembers(final, edit.seen),
+        ]
         edited = FittedModel.after_edit(family, objective, factor, params, settled=certificate.converged)
         if not certificate.converged:
             warnings.warn(
-                f"unlearn did not converge in {certificate.n_iter} Newton steps: the decrement is "
+                f"{edit.verb} did not converge in {certificate.n_iter} Newton steps: the decrement is "
                 f"{certificate.newton_decrement:.2g}. {_advice(certificate)}",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
+        before = self.sample_indices_
+        after = edit.numbers(before, self.n_samples_fit_)
+        touched = before[edit.leaving] if len(edit.leaving) else after[n_rows:]
         self.estimator_, self._fitted, self._certificate, self._source = estimator, edited, certificate, source
-        self.sample_indices_ = self.sample_indices_[kept]
+        self.sample_indices_ = after
+        self.n_samples_fit_ = max(self.n_samples_fit_, int(after[-1]) + 1)
+        self.edits_ = (*self.edits_, Bunch(kind=edit.verb, indices=touched, certificate=certificate))
         return self
 
 
@@ -131,112 +268,3 @@ def _advice(certificate):
     if certificate.valid:
         return "certificate_.param_bound says how far the model can be from a refit; raise max_iter for a closer one."
     return "No bound on its distance from a refit holds; raise max_iter, or add a penalty where no optimum is finite."
-
-
-class _Written:
-    """Objectives at the parameters that an estimator's attributes can hold: what is certified."""
-
-    def __init__(self, family, final):
-        self.family, self.final = family, final
-
-    def params(self, objective):
-        """The parameters (n_params,) after the rounding of the attributes' dtype."""
-        return self.family.as_written(self.final, objective.to_params(objective.params))
-
-    def __call__(self, objective):
-        """The objective there, and how far the rounding went in directions that are not among its unknowns."""
-        params = self.params(objective)
-        unknowns = objective.from_params(params)
-        lost = float(np.linalg.norm(params - objective.to_params(unknowns)))
-        return objective.with_(params=unknowns), lost
-
-
-def remove(objective, factor, positions, *, tol, max_iter, as_written):
-    """Minimise an objective without some of its rows, and certify the result.
-
-    Parameters
-    ----------
-    objective : Objective
-        At the optimum with all rows.
-    factor : callable
-        Its factored curvature, undamped.
-    positions : ndarray
-        Rows to remove.
-    tol : float
-        On the Newton decrement, relative to the way gone in the norm of the curvature.
-    max_iter : int
-        Newton steps at most.
-    as_written : callable
-        ``as_written(objective)``: the objective at parameters that the estimator can hold, and what that leaves out.
-
-    Returns
-    -------
-    objective : Objective
-        Holds the retained rows only.
-    factor : callable
-        Its factored curvature.
-    certificate : Bunch
-    """
-    started = time.perf_counter()
-    kept = np.ones(objective.n_rows, dtype=bool)
-    kept[positions] = False
-    reduced = objective.take(kept)
-    ahead = objective.params + retained_step(objective, factor, positions)
-    # The retained rows may have unknowns of their own.
-    ahead, start = (reduced.from_params(objective.to_params(params)) for params in (ahead, objective.params))
-    reduced, stepped = reduced.with_(params=start), reduced.with_(params=ahead)
-    # A step that far overshoots would leave Newton where a saturated loss has no curvature to come back by.
-    taken = reduced.loss.quadratic or stepped.value() <= reduced.value()
-    solver = factor.solver
-    result = _finish(stepped if taken else reduced, start, int(taken), tol, max_iter, solver)
-    return _certified(*result, started, len(positions), tol, max_iter, as_written, solver)
-
-
-def refit(objective, n_removed, *, tol, max_iter, as_written, solver):
-    """Minimise an objective that holds the retained rows already, and certify the result; as :func:`remove`."""
-    started = time.perf_counter()
-    objective, factor, *done = _finish(objective, objective.params, 0, tol, max_iter, solver)
-    objective, factor = smallest_norm(objective, factor)
-    return _certified(objective, factor, *done, started, n_removed, tol, max_iter, as_written, solver)
-
-
-def _certified(reduced, factor, converged, n_iter, started, n_removed, tol, max_iter, as_written, solver):
-    """A minimised objective as the estimator can hold it, its factor, and the certificate for it."""
-    reduced, lost = as_written(reduced)
-    factor = solver.factor(reduced.curvature()) if factor is None else factor
-    bound = certificates.distance_bound(reduced, factor)
-    while not bound.valid and n_iter < max_iter:
-        moved, info = newton.minimise(reduced, solver=solver, factor=factor, tol=tol, max_iter=1)
-        moved, moved_lost = as_written(moved)
-        next_factor = solver.factor(moved.curvature(), preconditioner=factor)
-        certificate = certificates.distance_bound(moved, next_factor)
-        n_iter += info.n_iter
-        if not certificate.valid and not certificate.newton_decrement < 0.5 * bound.newton_decrement:
-            break
-        reduced, factor, bound, lost = moved, next_factor, certificate, moved_lost
-    bound.update(
-        param_bound=bound.param_bound + lost,
-        converged=bool(converged and bound.pop("solved")),
-        n_iter=n_iter,
-        n_removed=n_removed,
-        n_retained=reduced.n_rows,
-        seconds=time.perf_counter() - started,
-    )
-    return reduced, factor, bound
-
-
-def _finish(objective, start, n_iter, tol, max_iter, solver):
-    """Newton after ``n_iter`` steps: the objective, its factor or None, whether it converged, and steps in all."""
-    if n_iter == max_iter:
-        factor = solver.factor(objective.curvature())
-        _, decrement = newton_step(factor, objective.gradient())
-        way = newton.distance(objective, start)
-        return objective, factor, decrement <= tol * way or way == 0.0 or objective.loss.quadratic, n_iter
-    objective, info = newton.minimise(
-        objective,
-        solver=solver,
-        scale=lambda current, factor: newton.distance(current, start),
-        tol=tol,
-        max_iter=max_iter - n_iter,
-    )
-    return objective, info.factor, info.converged, info.n_iter + n_iter

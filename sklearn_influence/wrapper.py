@@ -2,7 +2,6 @@
 
 import copy
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
@@ -18,27 +17,6 @@ from .composite import check_composite
 
 # The rows that a final step takes.
 _ROWS = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
-
-
-@dataclass(frozen=True)
-class _Source:
-    """The rows as given to ``fit``, before any transformer, for refitting those; never changed, so copies share it."""
-
-    X: object
-    y: object
-    fit_params: dict
-
-    def __deepcopy__(self, memo):
-        return self
-
-    def take(self, kept):
-        """The rows where ``kept`` is true, and what of the other arguments has a place for every row."""
-        rows = np.flatnonzero(kept)
-        params = {
-            name: take_rows(value, rows) if count_rows(value) == len(kept) else value
-            for name, value in self.fit_params.items()
-        }
-        return _Source(take_rows(self.X, rows), take_rows(self.y, rows), params)
 
 
 def _estimator_has(name):
@@ -110,9 +88,9 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
     n_features_in_, feature_names_in_
         As in scikit-learn.
     n_samples_fit_ : int
-        Rows given to ``fit``.
+        Rows given to ``fit``, and to ``extend`` since.
     sample_indices_ : ndarray of int
-        Row numbers, of the data given to ``fit``, still in the model.
+        Row numbers, of the data given to ``fit``, still in the model; those of added rows go on from there.
     params_ : ndarray of shape (n_params,)
         Coefficients and intercepts of the refined optimum; computed on first access.
     param_names_ : ndarray of str
@@ -124,7 +102,10 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
         ``standard_error`` (n_params, k) and ``repeats`` (n_repeats, n_params, k). AttributeError before the first
         question.
     certificate_ : Bunch
-        Of the last ``unlearn``.
+        Of the last edit: ``unlearn``, ``update`` or ``extend``.
+    edits_ : tuple of Bunch
+        Every edit since ``fit``, in order: ``kind`` ("unlearn", "update", "extend"), ``indices`` (row numbers) and
+        ``certificate``; nothing of the rows' data.
 
     Notes
     -----
@@ -264,7 +245,7 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
             self.__dict__.pop(name, None)
             if hasattr(estimator, name):
                 setattr(self, name, getattr(estimator, name))
-        self._source = _Source(X, y, fit_params) if composite.has_transformers(estimator) else None
+        self._source = recording.Source(X, y, fit_params) if composite.has_transformers(estimator) else None
         self._remember(family, objective, frozen=frozen)
         return self
 
@@ -287,8 +268,8 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
     def _with_final(self, final):
         return composite.with_final(self.estimator_, final)
 
-    def _source_without(self, kept):
-        return None if self._source is None else self._source.take(kept)
+    def _edited_source(self, edit, X, y):
+        return None if self._source is None else self._source.edited(edit, X, y, composite.weight_name(self.estimator_))
 
     def _check_transformers(self):
         if self._source is None:
@@ -297,7 +278,7 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
                 "final step. Wrap the whole pipeline, InfluenceEstimator(pipeline), and fit it on the raw rows."
             )
 
-    def _transform_again(self, source, kept):
+    def _transform_again(self, source, weight):
         """The estimator with transformers fitted on the rows of ``source``, its final step, and the objective there."""
         estimator, rows = recording.fit_transformers(self.estimator_, source.X, source.y, source.fit_params)
         final = copy.copy(self._final_step)
@@ -306,11 +287,10 @@ class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
         rows = check_array(rows, **_ROWS)
         family = self._fitted.family
         family.reshape(final, rows.shape[1])
-        weight = self._objective.weighting.sample_weight[kept]
         return estimator, final, family.read(final, rows, source.y, weight)
 
-    def _transformers_remember(self, source, refitted):
-        sentences = composite.remembers(self.estimator_, refitted=refitted)
+    def _transformers_remember(self, source, refitted, seen):
+        sentences = composite.remembers(self.estimator_, seen, refitted=refitted)
         for name in [] if source is None else unused_categories(source.X):
             sentences.append(
                 f"the categories of column {name!r} (its values are gone, their list is the DataFrame's own)"

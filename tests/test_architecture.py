@@ -20,7 +20,7 @@ LEVELS = [
     {"effects"},
     {"groups"},
     {"dual"},
-    {"influence", "families", "fitted"},
+    {"influence", "families", "fitted", "editing"},
     {"attributes", "composite"},
     {"recording"},
     {"ranking"},

@@ -128,7 +128,8 @@ def test_unlearn_is_a_refit_and_rows_keep_their_numbers(name):
 
     certificate = model.certificate_
     names = (
-        "param_bound gradient_norm newton_decrement r_nu valid converged n_iter n_removed n_retained seconds remembers"
+        "param_bound gradient_norm newton_decrement r_nu valid converged n_iter n_removed n_updated n_added n_retained "
+        "seconds remembers"
     )
     assert set(certificate) == set(names.split())
     assert certificate.converged and (certificate.n_removed, certificate.n_retained) == (4, n - 4)

@@ -51,21 +51,22 @@ class LeastSquaresFamily(LinearFamily):
             estimator.fit_intercept,
         )
 
-    def write(self, estimator, params, kept=None):
+    def write(self, estimator, params, origin=None):
         super().write(estimator, params)
-        if kept is not None and getattr(estimator, "cv_results_", None) is not None:
-            if len(estimator.cv_results_) == len(kept):
-                estimator.cv_results_ = estimator.cv_results_[kept]
+        errors = getattr(estimator, "cv_results_", None)
+        if origin is not None and errors is not None and np.ndim(errors) > 1:  # those of a row: NaN for other rows
+            origin = origin.reshape(-1, *[1] * (np.ndim(errors) - 1))
+            estimator.cv_results_ = np.where(origin >= 0, errors[origin.ravel()], np.nan)
 
-    def remembers(self, estimator):
+    def remembers(self, estimator, seen):
         if hasattr(estimator, "best_score_"):
             name = type(estimator).__name__
-            sentences = [f"alpha_ and best_score_ of {name} (chosen with the removed rows)"]
+            sentences = [f"alpha_ and best_score_ of {name} (chosen with {seen})"]
             if getattr(estimator, "cv_results_", None) is not None:
-                sentences.append(f"cv_results_ of {name} (the other rows' errors were made with the removed rows)")
+                sentences.append(f"cv_results_ of {name} (the other rows' errors were made with {seen})")
             return sentences
         if isinstance(estimator, LinearRegression) and hasattr(estimator, "singular_"):
-            return ["singular_ and rank_ of LinearRegression (computed with the removed rows)"]
+            return [f"singular_ and rank_ of LinearRegression (computed with {seen})"]
         return []
 
 

@@ -54,9 +54,9 @@ class LogisticFamily(LinearFamily):
             )
         return PrimalObjective(X, codes, loss, weighting, penalty, self.params(estimator), estimator.fit_intercept)
 
-    def remembers(self, estimator):
+    def remembers(self, estimator, seen):
         if isinstance(estimator, LogisticRegressionCV):
-            return ["C_, scores_ and coefs_paths_ of LogisticRegressionCV (chosen and fitted with the removed rows)"]
+            return [f"C_, scores_ and coefs_paths_ of LogisticRegressionCV (chosen and fitted with {seen})"]
         return []
 
 

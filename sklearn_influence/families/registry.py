@@ -46,8 +46,9 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def write(self, estimator, params, kept=None):
-        """Put parameters into the fitted attributes; ``kept`` (bool) says which rows stay, for per-row attributes."""
+    def write(self, estimator, params, origin=None):
+        """Put parameters into the fitted attributes; ``origin`` (n,) says for attributes with a place for each row
+        which of the rows before it was, -1 for one that is new or another."""
 
     @abstractmethod
     def as_written(self, estimator, params):
@@ -57,8 +58,8 @@ class Family(ABC):
         """Make the fitted attributes fit other columns, at any parameters; ValueError where that cannot be."""
         raise ValueError(f"{type(self).__name__} cannot refit what stands before its estimators.")
 
-    def remembers(self, estimator):
-        """What of the fitted estimator still depends on rows removed since: a list of sentences."""
+    def remembers(self, estimator, seen):
+        """What of the fitted estimator still depends on rows that are no more, called ``seen``: a list of sentences."""
         return []
 
     def choose(self, objective, representation):
@@ -111,7 +112,7 @@ class LinearFamily(Family):
         if coef.shape[-1] != n_features:
             estimator.coef_ = np.zeros((*coef.shape[:-1], n_features), dtype=coef.dtype)
 
-    def write(self, estimator, params, kept=None):
+    def write(self, estimator, params, origin=None):
         coef = estimator.coef_
         new_coef = params[: coef.size].reshape(coef.shape).astype(coef.dtype)
         intercept = estimator.intercept_

@@ -70,13 +70,14 @@ def direct_size(objective, representation="primal"):
     return width if objective.loss.separable else width * objective.n_outputs
 
 
-def cost_in_passes(objective, representation="primal"):
-    """What a direct factor costs, in passes ``X' W X V`` over the rows."""
+def cost_in_passes(objective, representation="primal", share=1.0):
+    """What a direct factor costs, in passes ``X' W X V`` over the rows, where a ``share`` of them is multiplied out."""
     d, entries = _shape(objective, representation)
     q = objective.n_outputs
     pairs = q if objective.loss.separable else q * (q - 1) / 2
+    products = share * pairs * entries * d + direct_size(objective, representation) ** 3 / 3
     # Passes over few columns run at about a quarter of the rate of the large products.
-    return (pairs * entries * d + direct_size(objective, representation) ** 3 / 3) / (4 * 4 * max(entries, 1) * q)
+    return products / (4 * 4 * max(entries, 1) * q)
 
 
 SOLVERS = {

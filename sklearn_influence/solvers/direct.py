@@ -126,17 +126,20 @@ class DirectFactor:
         downdated = self.downdated(rows, retained)
         return self.solver.factor(retained) if downdated is None else downdated
 
-    def downdated(self, rows, retained):
-        """As :meth:`without`, but None where too few digits would be left."""
+    def downdated(self, rows, retained, entering=()):
+        """As :meth:`without`, but None where too few digits would be left; ``entering`` are positions, in ``retained``,
+        of rows that were not there or were others."""
         if not self.downdates:
             return None
         if self.solver.damping:
             retained = retained.damped(self.solver.damping)
-        matrices, which = self.curvature.leaving(rows, retained).dense()
-        outputs = [self.block_of.index(b) for b in range(len(self.blocks))]
+        parts = [self.curvature.leaving(rows, retained).dense()]
+        if len(entering):
+            parts.append(retained.about(self.curvature.centre).leaving(entering).dense())
         blocks = []
-        for block, o in zip(self.blocks, outputs, strict=True):
-            blocks.append(block.without(matrices[which[o]], careful=not self.curvature.coupled))
+        for b, block in enumerate(self.blocks):
+            less, *more = (matrices[which[self.block_of.index(b)]] for matrices, which in parts)
+            blocks.append(block.without(less - more[0] if more else less, careful=not self.curvature.coupled))
             if blocks[-1] is None:
                 return None
         return DirectFactor(retained.about(self.curvature.centre), self.solver, blocks)

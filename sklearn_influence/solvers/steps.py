@@ -6,6 +6,9 @@ import numpy as np
 
 from .._backend import check_memory
 
+# Sizes of errors need few digits of a solve.
+_ROUGHLY = 1e-2
+
 
 def newton_step(factor, gradient, precision=None):
     """The step ``-H^-1 g`` (p,) and the Newton decrement ``sqrt(g' H^-1 g)``; an iterative solve may stop at a
@@ -23,7 +26,7 @@ def error_norms(factor, error):
     """
     signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(len(error), 8))
     E = error[:, None] * signs
-    solved = factor(E)[0]
+    solved = factor(E, tol=_ROUGHLY)[0] if factor.iterative else factor(E)[0]
     in_curvature = np.sqrt(max((E * solved).sum(axis=0).max(), 0.0))
     return 2.0 * float(in_curvature), 2.0 * float(np.linalg.norm(solved, axis=0).max())
 

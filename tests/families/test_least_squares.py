@@ -81,10 +81,10 @@ def test_targets_are_counted():
 
 
 def test_what_is_remembered():
-    assert FAMILY.remembers(Ridge().fit(CASE.X, CASE.y)) == []
-    assert "rank_" in FAMILY.remembers(LinearRegression().fit(CASE.X, CASE.y))[0]
-    assert len(FAMILY.remembers(RidgeCV().fit(CASE.X, CASE.y))) == 1
-    assert len(FAMILY.remembers(RidgeCV(store_cv_results=True).fit(CASE.X, CASE.y))) == 2
+    assert FAMILY.remembers(Ridge().fit(CASE.X, CASE.y), "X") == []
+    assert "rank_" in FAMILY.remembers(LinearRegression().fit(CASE.X, CASE.y), "X")[0]
+    assert len(FAMILY.remembers(RidgeCV().fit(CASE.X, CASE.y), "X")) == 1
+    assert len(FAMILY.remembers(RidgeCV(store_cv_results=True).fit(CASE.X, CASE.y), "X")) == 2
 
 
 def test_directions_that_linear_regression_drops_are_said():
