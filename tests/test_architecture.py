@@ -27,6 +27,7 @@ LEVELS = [
     {"unlearning"},
     {"base"},
     {"wrapper"},
+    {"quantities"},
     {"diagnostics"},
     {"_report"},
     {"plotting"},

@@ -1,5 +1,6 @@
 """Questions about a fitted model that take several of its answers, and the yardsticks its answers are held against."""
 
+from .influential_set import most_influential_set
 from .yardsticks import agreement, cross_validated_losses, sample_losses, unlearning_effect
 
-__all__ = ["agreement", "cross_validated_losses", "sample_losses", "unlearning_effect"]
+__all__ = ["agreement", "cross_validated_losses", "most_influential_set", "sample_losses", "unlearning_effect"]
