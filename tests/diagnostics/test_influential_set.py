@@ -92,6 +92,23 @@ def test_greedy_predicts_from_the_round_before(diabetes):
     assert_allclose(result.predicted, before.params_[4] + change, rtol=1e-7)
 
 
+@pytest.mark.parametrize("j, change", [(2, "sign"), (1, "both"), (2, "both")])
+def test_greedily_one_row_at_a_time_then_some_together_and_no_more_than_needed(diabetes, j, change, monkeypatch):
+    _, model = diabetes
+    rounds, unlearn = [], InfluenceEstimator.unlearn
+
+    def counted(self, indices):
+        rounds.append(len(indices))
+        return unlearn(self, indices)
+
+    monkeypatch.setattr(InfluenceEstimator, "unlearn", counted)
+    result = most_influential_set(model, j, change=change, greedy=True)
+    before_last = np.cumsum(rounds)[:-1]
+    assert sum(rounds) == len(result.indices) > 40 and rounds[:20] == [1] * 20
+    assert rounds[20:-1] == [before // 10 for before in before_last[19:-1]]
+    assert rounds[-1] < rounds[-2]  # as many as are predicted to do
+
+
 @every_family
 @pytest.mark.filterwarnings("ignore:.*did not converge", "ignore:.*singular", "ignore:Refining")
 def test_every_family_by_retraining(name):
@@ -281,6 +298,29 @@ def test_a_refit_without_an_optimum_is_no_other_conclusion():
         warnings.simplefilter("ignore")
         result = most_influential_set(model, lambda f: 100 - f[7], greedy=True)
     assert not result.found and "does not converge" in result.reason
+
+
+def test_a_coefficient_at_0_has_no_other_sign():
+    """Without the rows of a column that is 0 elsewhere, a penalised coefficient is 0 or some rounding around it."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30, 3))
+    X[:, 2] = np.append([1.0, 1.5], np.zeros(28))
+    y = X @ [1.0, 1.0, 2.0] + 0.1 * rng.normal(size=30)
+    model = InfluenceEstimator(Ridge()).fit(X, y)
+    result = most_influential_set(model, 2, greedy=True)
+    assert not result.found and set(result.tried) == {0, 1} and "no row moves it" in result.reason
+
+
+def test_a_prediction_that_the_refit_does_not_confirm_is_no_set():
+    """A parabola, whose tangent passes 0 where the parabola does not."""
+    case = cases.tiny_regression()
+    model = InfluenceEstimator(Ridge()).fit(case.X, case.y)
+    before = model.predict(case.X)[0]
+    result = most_influential_set(model, lambda f: (f[0] - before + 0.1) ** 2 + 1e-4)
+    assert not result.found and len(result.indices) == 0 and result.predicted < 0 < result.refit
+    assert "are predicted to take" in result.reason and "greedy=True" in result.reason
+    after = copy.deepcopy(model).unlearn(result.tried).predict(case.X)[0]
+    assert_allclose(result.refit, (after - before + 0.1) ** 2 + 1e-4)
 
 
 def test_no_degree_of_freedom_is_used_up():
