@@ -14,6 +14,8 @@ from .solvers.info import listening
 
 # A five-point difference is exact to the fourth power of its step, in units of the outputs' spread.
 _STEP = 1e-3
+# Part of a parameter's unit vector in flat directions that is more than rounding.
+_FLAT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Estimate:
     error_changes : ndarray of shape (n,) or None
     no_error : str or None
         Why there is no standard error.
-    flat : int
-        Directions in which the optimum is not unique, where that matters to the value.
+    unique : bool
+        Whether all optima have this value.
     spare : int or float
         Rows that can leave before there is no standard error any more.
     """
@@ -47,7 +49,7 @@ class Estimate:
     standard_error: float = np.nan
     error_changes: np.ndarray | None = None
     no_error: str | None = None
-    flat: int = 0
+    unique: bool = True
     spare: float = np.inf
 
 
@@ -105,7 +107,7 @@ class ParameterQuantity:
             weights=objective.sample_weight,
             codes=objective.weighting.codes,
             no_error=no_standard_error(objective, factor),
-            flat=factor.nullity,
+            unique=not factor.nullity or _in_range(objective, factor, direction),
         )
         if found.no_error:
             return found
@@ -177,6 +179,12 @@ class OutputQuantity:
         h = _STEP * unit
         near, far = (self._value(f + k * h * way) - self._value(f - k * h * way) for k in (1, 2))
         return (8 * near - far) / (12 * h)
+
+
+def _in_range(objective, factor, direction):
+    """Whether a singular curvature has no flat direction along which a parameter changes."""
+    unknown = objective.from_params(direction)
+    return bool(np.linalg.norm(unknown - objective.curvature().matmat(factor(unknown)[0])) < _FLAT)
 
 
 def no_standard_error(objective, factor):

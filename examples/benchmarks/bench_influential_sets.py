@@ -177,7 +177,8 @@ def main():
         **{module.__name__: module.__version__ for module in (np, scipy, sklearn, sklearn_influence)},
     }
     ends = list(summary(results))
-    OUT.write_text(json.dumps({"versions": versions, "summary": ends, "results": results}, indent=1) + "\n")
+    head = json.dumps({"versions": versions, "summary": ends}, indent=1).removesuffix("\n}")
+    OUT.write_text(head + ',\n "results": [\n' + ",\n".join(map(json.dumps, results)) + "\n]}\n")  # a line each
     for one in results:
         kind = "greedy" if one["greedy"] else "one sorting"
         print(

@@ -261,8 +261,12 @@ class _Search:
         """The rows that pull towards the line, strongest first, and where the estimate is once they have left."""
         changes = self.line.changes(self.now)
         order = np.argsort(changes, kind="stable")
-        order = order[: int(np.count_nonzero(changes < 0))] if self.line.start else order[:0]
+        order = order[: int(np.count_nonzero(changes < -self._least()))] if self.line.start else order[:0]
         return order, self._position() + np.sign(self.line.start) * np.cumsum(changes[order])
+
+    def _least(self):
+        """What a row must pull by: the rounding of rows that are fitted exactly is no pull."""
+        return _AT_ZERO * abs(self.line.start) / self.n
 
     def _position(self):
         return self.line.where(self.now.value, self.now.standard_error)
@@ -301,8 +305,8 @@ class _Search:
         without = self._without()
         if not self.model.certificate_.converged:
             return f"{without} the refit does not converge; its optimum may be infinite"
-        if self.now.flat > self.start.flat:
-            return f"{without} the parameters are not unique any more: a column is constant, or the sum of others"
+        if self.start.unique and not self.now.unique:
+            return f"{without} the parameter is not unique any more: its column is constant, or a sum of others"
         if self.line.c and self.now.no_error:
             return f"{without} there is no standard error: {self.now.no_error}"
         return None
@@ -313,7 +317,7 @@ class _Search:
     def _nothing_pulls(self):
         if not self.line.start:
             return f"{self.what} is at 0, and has no sign to change"
-        if not self.now.changes.any():
+        if (np.abs(self.now.changes) <= self._least()).all():
             why = "the target is constant there" if isinstance(self.quantity, OutputQuantity) else "they are all fitted"
             return (
                 f"{self._without()} {self.what} is at {self._position():.3g}, and no row moves it to first order: {why}"

@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_influence import InfluenceEstimator
 from sklearn_influence.diagnostics import most_influential_set
+from sklearn_influence.quantities import ParameterQuantity, estimate
 
 CHANGES = ("sign", "significance", "both")
 NUMBERS = ("estimate", "standard_error", "predicted", "predicted_standard_error", "refit", "refit_standard_error")
@@ -283,11 +284,28 @@ def test_nothing_dropped_has_the_numbers_of_the_model(diabetes):
 
 
 def test_a_parameter_that_the_rows_left_do_not_decide_is_no_other_conclusion():
+    """Without both rows of a category its coefficient is anything; the slope beside it is not."""
+    rng = np.random.default_rng(15)
+    X = np.zeros((10, 2))
+    X[:2] = [1, 1], [1, 2]
+    X[2:, 1] = 0.25 * rng.normal(size=8)
+    y = X @ [0.3, 1.0] + 0.3 * rng.normal(size=10)
+    y[1] += 1
+    model = InfluenceEstimator(LinearRegression(fit_intercept=False)).fit(X, y)
+    with pytest.warns(LinAlgWarning, match="singular"):
+        result = most_influential_set(model, 0, max_fraction=0.9)
+    assert not result.found and sorted(result.tried) == [0, 1] and "not unique any more" in result.reason
+    with pytest.warns(LinAlgWarning, match="singular"):
+        slope = estimate(copy.deepcopy(model).unlearn([0, 1]), ParameterQuantity(1))
+    assert slope.unique and slope.value == pytest.approx(X[2:, 1] @ y[2:] / (X[2:, 1] @ X[2:, 1]))
+
+
+def test_rounding_of_rows_that_are_fitted_exactly_is_no_pull():
     case = cases.tiny_regression(9, 5)
     model = InfluenceEstimator(LinearRegression()).fit(case.X, case.y)
-    with pytest.warns(LinAlgWarning, match="singular"):
-        result = most_influential_set(model, 2, greedy=True, max_fraction=0.9)
-    assert not result.found and len(result.tried) == 4 and "not unique any more" in result.reason
+    for j in (0, 2, 3):
+        result = most_influential_set(model, j, greedy=True, max_fraction=0.9)
+        assert not result.found and len(result.tried) == 3 and "no row moves it to first order" in result.reason
 
 
 def test_a_refit_without_an_optimum_is_no_other_conclusion():
