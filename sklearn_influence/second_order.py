@@ -45,8 +45,9 @@ def second_order_changes(objective, factor, groups):
         "Ask for fewer of them, or use method='first_order'.",
     )
     delta = np.empty((len(groups), p)).T
-    terms = _moved_weights if objective.weighting.balanced else _removed_rows
-    for part in blocks(len(groups), block_size(64 * p)):
+    balanced = objective.weighting.balanced
+    terms, weights = (_moved_weights, objective.n_rows) if balanced else (_removed_rows, 0)
+    for part in blocks(len(groups), block_size(64 * p + 16 * weights)):
         first, bend = terms(objective, factor, groups[part])
         if not objective.loss.quadratic:
             bend -= 0.5 * objective.third_derivative(first)

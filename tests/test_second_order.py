@@ -77,14 +77,17 @@ def test_its_error_falls_with_the_third_power_of_the_weight():
     assert (np.abs(np.log2(ratios) - [2, 3]) < 0.2).all()
 
 
-def test_blocks_and_conjugate_gradients_change_nothing(monkeypatch):
-    objective, factor = optimum("softmax")
+@pytest.mark.parametrize("balanced", [False, True])
+def test_blocks_and_conjugate_gradients_change_nothing(balanced, monkeypatch):
+    objective, factor = optimum("softmax", balanced=balanced)
     members = [np.arange(start, start + 4) for start in range(8)]
     whole = second_order_changes(objective, factor, members)
     iterative = ConjugateGradient(tol=1e-13).factor(objective.curvature())
     np.testing.assert_allclose(second_order_changes(objective, iterative, members), whole, rtol=1e-8, atol=1e-11)
-    monkeypatch.setattr("sklearn_influence.second_order.block_size", lambda *_, **__: 3)
+    sizes = []
+    monkeypatch.setattr("sklearn_influence.second_order.block_size", lambda size, **_: sizes.append(size) or 3)
     np.testing.assert_allclose(second_order_changes(objective, factor, members), whole, rtol=1e-12)
+    assert sizes == [64 * objective.n_params + 16 * objective.n_rows * balanced]  # weights of their own
 
 
 @pytest.mark.parametrize("kind", ["squares", "logistic", "softmax"])
