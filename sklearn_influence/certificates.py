@@ -23,6 +23,9 @@ from .solvers.steps import error_norms, newton_step
 _EIGENVALUES_UP_TO = 1000
 # Below this r nu a self-concordant bound is that of a quadratic to 5 %, whatever r.
 _TIGHT = 0.1
+# Iterative solves of a decrement, and of the intercepts' part of the inverse, to so many digits.
+_DECREMENT = 1e-3
+_ENTRIES = 1e-2
 
 
 def distance_bound(objective, factor, ratio=0.0):
@@ -49,9 +52,11 @@ def distance_bound(objective, factor, ratio=0.0):
     """
     gradient, factor = objective.gradient(), factor.direct or factor
     with listening() as infos:
-        step, decrement = newton_step(factor, gradient)
+        # What a solve leaves is part of the bound, so that its last digits are not needed but where it is the distance.
+        step, decrement = newton_step(factor, gradient, None if objective.loss.quadratic else _DECREMENT)
         rounding, step_rounding = error_norms(factor, objective.gradient_rounding())
-        left, left_in_curvature = _unsolved(objective, factor, gradient, step)
+        smallest = _smallest_curvature(objective, factor) if factor.iterative or not objective.loss.quadratic else 0.0
+    left, left_in_curvature = _unsolved(factor, gradient, step, smallest)
     solved = all(info.converged for info in infos)
     bounds, r_nu = [], 0.0
     if objective.loss.quadratic:
@@ -59,7 +64,7 @@ def distance_bound(objective, factor, ratio=0.0):
     else:
         # The curvature here is at least exp(-ratio) H: norms by its inverse are at most exp(ratio / 2) those by H.
         nu = np.exp(0.5 * ratio) * (decrement + rounding + left_in_curvature)
-        smallest = np.exp(-ratio) * _smallest_curvature(objective, factor)
+        smallest *= np.exp(-ratio)
         r = _largest_row_crudely(objective, smallest)
         if not r * nu <= _TIGHT:
             r = np.exp(0.5 * ratio) * _largest_row(objective, factor)
@@ -82,13 +87,12 @@ def distance_bound(objective, factor, ratio=0.0):
     )
 
 
-def _unsolved(objective, factor, gradient, step):
+def _unsolved(factor, gradient, step, smallest):
     """How far ``step`` can be from ``-H^-1 g`` by what its solve has left: Euclidean, and in the norm of H."""
     if not factor.iterative:
         return 0.0, 0.0
     residual = gradient + factor.curvature.matmat(step[:, None])[:, 0]
     left = float(np.linalg.norm(factor.curvature.off_gauge(residual[:, None])))
-    smallest = _smallest_curvature(objective, factor)
     # Without a penalty nothing says how far a residual reaches.
     return (left / smallest, left / np.sqrt(smallest)) if smallest > 0 else (np.inf, np.inf)
 
@@ -105,8 +109,18 @@ def _smallest_curvature(objective, factor):
     # |H^-1| <= |(H^-1)_ww| + |(H^-1)_bb|, and the inverse of the intercepts' Schur complement is at most 1 / mu.
     bound = 1.0 / mu
     if objective.fit_intercept:
-        bound += float(np.linalg.norm(factor(_intercepts(objective))[0][-objective.n_outputs :], 2))
+        bound += float(np.linalg.norm(_intercepts_inverse(objective, factor), 2))
     return 1.0 / bound
+
+
+def _intercepts_inverse(objective, factor):
+    """The block of H^-1 (q, q) that belongs to the intercepts, from above."""
+    q, columns = objective.n_outputs, _intercepts(objective)
+    if not factor.iterative:
+        return factor(columns)[0][-q:]
+    # A solve to tol has each entry of the block to tol times its row's and column's diagonal ones.
+    block = factor(columns, tol=_ENTRIES)[0][-q:]
+    return block * (1 + q * _ENTRIES / (1 - _ENTRIES))
 
 
 def _least_penalty(objective):
