@@ -212,9 +212,10 @@ def _profile_bound(objective):
 def _minimise_intercept(objective):
     """The objective at its best intercept for the coefficients it has, or None where none is found."""
     best, s = objective, objective.sample_weight
+    tilt = 0.0 if objective.linear is None else float(objective.linear[-1])
     lowest = np.inf
     for _ in range(50):
-        gradient = float(s @ best.output_gradients()[:, 0])
+        gradient = float(s @ best.output_gradients()[:, 0]) + tilt
         if abs(gradient) >= lowest:
             return best
         slope = float(s @ best.output_curvatures()[:, 0])

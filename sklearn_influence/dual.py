@@ -1,6 +1,7 @@
 r"""Models with more columns than rows, in as many unknowns as there are rows.
 
-The coefficients of a model with the penalty ``r/2 |w|**2`` lie in the span of its rows, ``w = X' alpha``. In
+The coefficients of a model with the penalty ``r/2 |w|**2`` lie in the span of its rows, ``w = X' alpha``, or, with a
+linear term in the objective, in that of its rows and the term. In
 orthonormal coordinates t of that span, ``w = B t``, the rows are ``z_i = B' x_i``, the penalty is ``r/2 |t|**2``, and
 distances are what they were: the objective is one over n columns instead of d, and everything that holds for one holds
 for it. Any orthonormal basis serves: the principal directions where accuracy or the lack of a penalty asks for them,
@@ -205,15 +206,26 @@ class DualObjective(PrimalObjective):
     def __init__(self, primal):
         d, strength = primal.design.n_features, primal.penalty[:, :1]
         # Without a penalty the curvature is as ill conditioned as the rows, but diagonal in principal directions.
-        span = row_span(primal.design.X, triangular=bool((strength > 0).all()))
+        span = row_span(_with_linear_rows(primal), triangular=bool((strength > 0).all()))
         rank = span.rows.shape[1]
         penalty = np.hstack([np.repeat(strength, rank, axis=1), primal.penalty[:, d:]])
         super().__init__(
-            span.rows, primal.y, primal.loss, primal.weighting, penalty, primal.params, primal.fit_intercept
+            span.rows[: primal.n_rows],
+            primal.y,
+            primal.loss,
+            primal.weighting,
+            penalty,
+            primal.params,
+            primal.fit_intercept,
         )
         self.span, self._primal, self.strength = span, primal, strength
         self.params = self.from_params(primal.params)
         self.outside = float(np.linalg.norm(primal.params - self.to_params(self.params)))
+        if primal.linear is not None:
+            self.linear = self.from_params(primal.linear)
+
+    def with_linear(self, linear):
+        return DualObjective(self.primal().with_linear(linear))
 
     def take(self, kept):
         return DualObjective(self.primal().take(kept))
@@ -257,7 +269,29 @@ class DualObjective(PrimalObjective):
         return solved + to_vector(off, self.fit_intercept)
 
 
+def _with_linear_rows(primal):
+    """The rows (n, d), and behind them what a linear term makes the optimum leave their span by.
+
+    ``w = X' alpha - linear / r``: as one row more for each output, as long as the longest of the others, so that none
+    is lost to rounding.
+    """
+    X, q, d = primal.design.X, primal.n_outputs, primal.design.n_features
+    if primal.linear is None:
+        return X
+    if not (primal.penalty[:, :d] > 0).all():
+        raise ValueError(
+            "representation='dual' with a linear term in the objective needs a penalty on every coefficient: without "
+            "one the objective is unbounded off the span of the rows."
+        )
+    rows = to_outputs(primal.linear[:, None], q, primal.fit_intercept)[:, :d, 0]
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    longest = primal.design.norms().max(initial=0.0) or 1.0
+    rows = np.divide(longest * rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+    return np.vstack([X, rows]) if isinstance(X, np.ndarray) else sparse.vstack([X, rows], format="csr")
+
+
 def spans(objective):
-    """Whether an objective's optimum lies in the span of its rows: each output has one penalty for its coefficients."""
+    """Whether an objective's optimum lies in the span of its rows (and of its linear term): each output has one penalty
+    for its coefficients."""
     coef = objective.penalty[:, : objective.design.n_features]
     return bool(coef.shape[1]) and bool((coef == coef[:, :1]).all())

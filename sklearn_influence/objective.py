@@ -1,7 +1,7 @@
 r"""The words in which everything above speaks of a model, and how its rows are weighted.
 
-A fitted model is the minimiser of ``F(theta; s) = sum_i s_i loss(y_i, f_i(theta)) + penalty(theta)``. Removing rows
-is a change of the weights ``s``.
+A fitted model is the minimiser of ``F(theta; s) = sum_i s_i loss(y_i, f_i(theta)) + penalty(theta)``, with a linear
+term where noise was put into it. Removing rows is a change of the weights ``s``.
 """
 
 from dataclasses import dataclass, replace
@@ -23,6 +23,8 @@ class Objective(Protocol):
         ``sample_weight`` (n,) holds the effective weights s: the user's times the class weights.
     outside : float
         Norm of the part of the given parameters that the unknowns cannot hold.
+    linear : ndarray of shape (p,) or None
+        Gradient of the linear term of F, None without one. It belongs to no row, and stays whatever rows leave or come.
     """
 
     def value(self):
@@ -78,6 +80,10 @@ class Objective(Protocol):
 
     def with_(self, *, sample_weight=None, params=None):
         """The same objective at other weights or parameters, sharing the data."""
+
+    def with_linear(self, linear):
+        """A copy with ``linear' theta`` in F, for ``linear`` (n_params,) in the estimator's parameters, in place of the
+        linear term it had; None for none. As :meth:`take`."""
 
     def take(self, kept):
         """A copy that holds the kept rows only; its unknowns may be others, see :meth:`to_params`."""

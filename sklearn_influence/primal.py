@@ -26,7 +26,7 @@ _LEVERAGE_ROWS = 1024
 
 
 class PrimalObjective:
-    """``sum_i s_i loss(y_i, W x_i + b) + 1/2 sum penalty * (W, b)**2``.
+    """``sum_i s_i loss(y_i, W x_i + b) + 1/2 sum penalty * (W, b)**2 + linear' params``.
 
     Parameters
     ----------
@@ -42,6 +42,7 @@ class PrimalObjective:
     """
 
     outside = 0.0  # no parameters are out of reach, see DualObjective
+    linear = None
 
     def __init__(self, X, y, loss, weighting, penalty, params, fit_intercept):
         self.design = Design(X, fit_intercept)
@@ -79,6 +80,11 @@ class PrimalObjective:
             other.params = params
         if sample_weight is not None:
             other.sample_weight = sample_weight
+        return other
+
+    def with_linear(self, linear):
+        other = copy.copy(self)
+        other.linear = linear
         return other
 
     def take(self, kept):
@@ -175,11 +181,12 @@ class PrimalObjective:
 
     def value(self):
         penalty = to_vector(self.penalty, self.fit_intercept)
-        return self.sample_weight @ self.loss.value(self.y, self._outputs) + 0.5 * penalty @ self.params**2
+        value = self.sample_weight @ self.loss.value(self.y, self._outputs) + 0.5 * penalty @ self.params**2
+        return value if self.linear is None else value + self.linear @ self.params
 
     def gradient(self):
-        penalty = to_vector(self.penalty, self.fit_intercept)
-        return to_vector(self._summed.T, self.fit_intercept) + penalty * self.params
+        own = to_vector(self.penalty, self.fit_intercept) * self.params
+        return to_vector(self._summed.T, self.fit_intercept) + (own if self.linear is None else own + self.linear)
 
     @cached_property
     def _summed(self):
@@ -214,7 +221,8 @@ class PrimalObjective:
         reach = self.design.norms()[:, None] * np.linalg.norm(theta[:d], axis=0) + np.abs(theta[d:]).sum(axis=0)
         terms = self.sample_weight[:, None] * (np.abs(self._gradient_by_output) + W * reach)
         penalty = to_vector(self.penalty, self.fit_intercept)
-        total = to_vector(self.design.absolute_tdot(terms).T, self.fit_intercept) + penalty * np.abs(self.params)
+        own = penalty * np.abs(self.params) + (0.0 if self.linear is None else np.abs(self.linear))
+        total = to_vector(self.design.absolute_tdot(terms).T, self.fit_intercept) + own
         return 4 * np.finfo(float).eps * total
 
     def sample_gradients(self, rows=None):

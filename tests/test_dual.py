@@ -12,7 +12,7 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
 
-from sklearn_influence import InfluenceEstimator, dual, families, solvers
+from sklearn_influence import InfluenceEstimator, dual, families, newton, solvers
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*leverage.*", "ignore:.*singular.*")
 
@@ -388,3 +388,38 @@ def test_other_rows_span_other_coordinates(container):
             edited.primal().outputs(before.read_rows(X)),
             atol=1e-9,
         )
+
+
+@pytest.mark.parametrize("as_sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("case", [WIDE_CLASSES, WIDE_THREE, WIDE_TARGETS], ids=repr)
+def test_a_linear_term_leaves_the_span_of_the_rows(case, as_sparse):
+    """The optimum of both representations, its outputs on other rows, and what unlearning makes of it."""
+    estimator = Ridge([0.5, 2.0]) if case is WIDE_TARGETS else LogisticRegression(C=0.7, **TIGHT)
+    X = sparse.csr_matrix(case.X) if as_sparse else case.X
+    family, fitted = families.find_family(estimator), estimator.fit(X, case.y)
+    primal = family.read(fitted, X, case.y, np.ones(len(case.y)))
+    factor = solvers.Direct()
+    # Next to the rows, far below them and far above them, where a log loss would be saturated.
+    for size in (1.0, 1e-9, *[1e6] * primal.loss.quadratic):
+        linear = size * np.random.default_rng(0).standard_normal(primal.n_params)
+        linear = primal.curvature().off_gauge(linear[:, None])[:, 0]
+        kept = np.arange(len(case.y)) % 5 > 0
+        optima = []
+        for start in (primal.with_linear(linear), dual.DualObjective(primal).with_linear(linear)):
+            for objective in (start, start.take(kept)):
+                objective, info = newton.minimise(objective, solver=factor)
+                assert info.converged
+                params = objective.to_params(objective.params)
+                rest = objective.primal().gradient()
+                assert np.linalg.norm(rest) <= 1e-8 * np.linalg.norm(linear) + 1e-8
+                optima.append((params, objective.outputs(objective.read_rows(case.X_test))))
+        for own, other in zip(optima[:2], optima[2:], strict=True):
+            np.testing.assert_allclose(own[0], other[0], rtol=1e-6, atol=1e-9 * max(size, 1))
+            np.testing.assert_allclose(own[1], other[1], rtol=1e-6, atol=1e-8 * max(size, 1))
+
+
+def test_a_linear_term_without_a_penalty_is_refused():
+    estimator = LinearRegression().fit(WIDE.X, WIDE.y)
+    primal = families.find_family(estimator).read(estimator, WIDE.X, WIDE.y, np.ones(25))
+    with pytest.raises(ValueError, match=r"'dual' with a linear term .* penalty on every coefficient"):
+        dual.DualObjective(primal.with_linear(np.ones(primal.n_params)))

@@ -37,11 +37,16 @@ CASES = [
     for kind in ("squares", "logistic", "softmax")
     for flags in ((True, False), (False, False), (True, True))
 ]
+CASES += [(kind, True, False, "linear") for kind in ("squares", "logistic", "softmax")]
 
 
 @pytest.fixture(params=CASES, ids=lambda case: "-".join(map(str, case)))
 def objective(request):
-    return make(*request.param)
+    kind, fit_intercept, as_sparse, *linear = request.param
+    objective = make(kind, fit_intercept, as_sparse)
+    if linear:  # every promise holds with a linear term in the objective too
+        objective = objective.with_linear(np.random.default_rng(7).standard_normal(objective.n_params))
+    return objective
 
 
 def test_gradient_is_the_slope_of_the_value(objective):
@@ -147,9 +152,10 @@ def test_replace_and_append_are_the_objective_of_those_rows(objective):
     def of(X, y, weight, codes):
         X = sparse.csr_matrix(X) if objective.design.is_sparse else X
         weighting = Weighting(weight, codes)
-        return PrimalObjective(
+        fresh = PrimalObjective(
             X, y, objective.loss, weighting, objective.penalty, objective.params, objective.fit_intercept
         )
+        return fresh.with_linear(objective.linear)
 
     objective.gradient()  # what is kept of it must not be taken over
     rows, codes, before = np.array([7, 2]), objective.weighting.codes, objective.value()
@@ -180,6 +186,26 @@ def test_replace_and_append_are_the_objective_of_those_rows(objective):
             assert edited.value() == pytest.approx(expected.value(), rel=1e-14)
             np.testing.assert_allclose(edited.gradient(), expected.gradient(), atol=1e-12)
     assert objective.value() == before
+
+
+def test_the_gradient_of_a_linear_term_is_the_term():
+    plain = make("softmax")
+    linear = np.random.default_rng(0).standard_normal(plain.n_params)
+    tilted = plain.with_linear(linear)
+    assert plain.linear is None
+    np.testing.assert_allclose(tilted.gradient() - plain.gradient(), linear, atol=1e-12)
+    assert tilted.value() - plain.value() == pytest.approx(linear @ plain.params, abs=1e-12)
+    assert (tilted.gradient_rounding() - plain.gradient_rounding() > 0).all()
+    for edited in (
+        tilted.take(np.arange(N) > 3),
+        tilted.with_(params=plain.params),
+        tilted.with_(sample_weight=np.ones(N)),
+        tilted.replace(np.array([0]), np.ones((1, D))),
+        tilted.append(np.ones((1, D)), np.array([0]), [1.0]),
+        pickle.loads(pickle.dumps(tilted)),
+    ):
+        np.testing.assert_array_equal(edited.linear, linear)
+    assert tilted.with_linear(None).value() == plain.value()
 
 
 def test_pickles_hold_nothing_computed(objective):
