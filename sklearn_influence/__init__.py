@@ -5,7 +5,7 @@ Influence functions, leave-one-out and group removal, and unlearning with a cert
 
 TYPE_CHECKING = False  # typing's own takes its time
 if TYPE_CHECKING:
-    from . import certificates, diagnostics, families, losses, plotting, solvers
+    from . import certificates, diagnostics, families, losses, plotting, privacy, solvers
     from .families import register_family
     from .report import audit
     from .wrapper import InfluenceEstimator
@@ -16,7 +16,7 @@ __all__ = ["InfluenceEstimator", "__version__", "audit", "register_family"]
 
 # Imported when first asked for: scikit-learn takes a second, in which the command must answer an interrupt.
 _HOMES = {"InfluenceEstimator": "wrapper", "audit": "report", "register_family": "families"}
-_MODULES = ("certificates", "diagnostics", "families", "losses", "plotting", "solvers")
+_MODULES = ("certificates", "diagnostics", "families", "losses", "plotting", "privacy", "solvers")
 
 
 def __getattr__(name):

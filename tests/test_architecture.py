@@ -15,7 +15,7 @@ LEVELS = [
     {"_design", "_minibatch"},
     {"curvature", "solvers", "objective"},
     {"fisher"},
-    {"primal", "newton", "leave_one_out", "certificates"},
+    {"primal", "newton", "leave_one_out", "certificates", "privacy"},
     {"retained", "second_order"},
     {"effects"},
     {"groups"},
@@ -142,6 +142,7 @@ def test_public_names():
         "diagnostics",
         "certificates",
         "plotting",
+        "privacy",
     ):
         assert hasattr(sklearn_influence, name)
     assert (PACKAGE / "py.typed").is_file()
