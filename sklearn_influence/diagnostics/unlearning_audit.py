@@ -35,7 +35,7 @@ def unlearning_audit(
     epsilon,
     delta,
     sample_weight=None,
-    bound=1e-6,
+    bound=1e-8,
     n_trials=10_000,
     confidence=0.95,
     random_state=None,
@@ -58,7 +58,7 @@ def unlearning_audit(
         The claim: at least 0, and between 0 and 1.
     sample_weight : array-like of shape (n_samples_fit_,), default=None
         As given to ``fit``.
-    bound : float, default=1e-6
+    bound : float, default=1e-8
         Distance of the parameters that the noise is made for, fixed before the removal: ``sigma`` is
         ``gaussian_sigma(epsilon, delta, bound)``.
     n_trials : int, default=10_000

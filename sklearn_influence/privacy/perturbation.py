@@ -252,10 +252,10 @@ class ObjectivePerturbation:
 
     What the claim assumes:
 
-    * u does not depend on b. The published argument (Guo et al. 2020, Theorems 3 and 4) assumes so without saying. In
-      truth u is found at parameters that depend on b, and of a u chosen with b in view nothing would be hidden. Where
-      Newton has converged u is rounding, many orders of magnitude below sigma; where few steps are taken this stays
-      an assumption. Noise on the parameters themselves (:func:`gaussian_noise`) needs no such assumption.
+    * u does not depend on b: only then is b - u the noise shifted. In truth u is found at parameters that depend on
+      b, and of a u chosen with b in view nothing would be hidden. Where Newton has converged u is rounding, many
+      orders of magnitude below sigma; where few steps are taken this stays an assumption. Noise on the parameters
+      themselves (:func:`gaussian_noise`) needs no such assumption.
     * The model is released once. Who has the rows and a released model computes b from its gradient; a second release
       with the same b, the model before the removal among them, is not covered.
     * b is secret: so is the object that holds it, and its pickle. Release coefficients.

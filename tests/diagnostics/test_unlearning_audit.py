@@ -57,7 +57,7 @@ def test_what_is_caught(problem):
     assert (np.abs(found.auc[:, CONVERGED] - 0.5) < 0.05).all()
     assert (found.distance[:, CONVERGED] <= found.param_bound + 1e-12).all()
     assert (found.distance[:, NO_UPDATE] > found.distance[:, FIRST]).all()
-    assert found.sigma == gaussian_sigma(1.0, 1e-5, 1e-6)
+    assert found.sigma == gaussian_sigma(1.0, 1e-5, 1e-8)
 
 
 @pytest.mark.parametrize("problem", [BINARY, SOFTMAX, RIDGE], ids=["binary", "softmax", "ridge"])
