@@ -30,6 +30,7 @@ def gauge_free(objective, V):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sklearn.datasets import load_iris
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn_influence import families
@@ -67,6 +68,7 @@ def gaussian_noise(objective, sigma, random_state=None):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sklearn.datasets import load_diabetes
     >>> from sklearn.linear_model import Ridge
     >>> from sklearn_influence import families
@@ -103,6 +105,7 @@ def residual_norm(objective):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sklearn.datasets import load_diabetes
     >>> from sklearn.linear_model import Ridge
     >>> from sklearn_influence import families
@@ -137,6 +140,7 @@ def check_optimum(objective):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sklearn.datasets import load_iris
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn_influence import families
@@ -270,6 +274,7 @@ class ObjectivePerturbation:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sklearn.datasets import load_breast_cancer
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.preprocessing import scale
