@@ -353,3 +353,33 @@ def check_keeps_classes(weighting, classes, would, weight=None):
             f"{would} (with weight) of class {label!s}; scikit-learn could not refit the same classes without it. "
             "Keep at least one row of each class."
         )
+
+
+def alone_in_class(weighting, positions):
+    """Which rows (k,) are the only one with weight of their class."""
+    if weighting.codes is None:
+        return np.zeros(len(positions), dtype=bool)
+    weighs = weighting.sample_weight > 0
+    counts = np.bincount(weighting.codes, weights=weighs)
+    return (counts[weighting.codes[positions]] == 1) & weighs[positions]
+
+
+def check_one_for_each(name, value, k, every):
+    """Refuse replacements, where there are any, that are not as many as the ``k`` rows they are for."""
+    if value is None:
+        return
+    n = count_rows(value)
+    if n != k:
+        rows = (
+            f"the {k} rows still in the model, in their order" if every else f"the {k} rows in indices, in their order"
+        )
+        got = "a single value" if n is None else str(n)
+        raise ValueError(f"{name} must hold one row for each of {rows}; got {got}.")
+
+
+def named_errors(name, read, *arguments):
+    """``read(*arguments)``, whose errors of value speak of X and y, under the name of the caller's argument."""
+    try:
+        return read(*arguments)
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be used: {error}") from error

@@ -1,151 +1,23 @@
-"""The public methods: what comes in is checked, what goes out is shaped, and the work is passed down."""
-
-import warnings
+"""The questions about influence: what comes in is checked, what goes out is shaped, and the work is passed down."""
 
 import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from . import influence, ranking
-from ._backend import check_memory
-from ._validation import (
-    check_choice,
-    check_count,
-    check_groups,
-    check_indices,
-    check_leaves_a_model,
-    check_weights,
-)
+from ._validation import check_choice, check_count, check_weights
 from .attributes import tells
-from .effects import HIGH_LEVERAGE, row_effects
-from .groups import group_effects
-from .losses import Loss
-from .unlearning import UnlearningMixin
+from .questions import QuestionsMixin, called, check_result
 
-# Groups whose one step leaves this share of the way are warned about.
-_FAR = 0.1
 _ORDERS = ("harmful", "helpful", "absolute")
 
 
-class InfluenceMixin(UnlearningMixin):
+class InfluenceMixin(QuestionsMixin):
     """Influence and unlearning, for an estimator that calls ``_remember`` when it is fitted."""
 
-    # -- what callers pass ----------------------------------------------------------------------------------------
-
-    def _positions(self, indices):
-        """Positions of indices, each to be removed on its own."""
-        positions = check_indices(indices, self.sample_indices_, self.n_samples_fit_)
-        weighting = self._objective.weighting
-        if len(self.sample_indices_) == 1 and len(positions):
-            raise ValueError("Only one row is left in the model; without it there is nothing to fit.")
-        if weighting.codes is None:
-            return positions
-        weighs = weighting.sample_weight > 0
-        alone = np.bincount(weighting.codes, weights=weighs)[weighting.codes[positions]] == 1
-        alone &= weighs[positions]
-        if alone.any():
-            row = self.sample_indices_[positions[alone][0]]
-            label = self.classes_[weighting.codes[positions[alone][0]]]
-            text = f"row {row} is the only one of class {label!s}"
-            if indices is not None:
-                raise ValueError(f"{text}; scikit-learn could not refit the same classes without it.")
-            warnings.warn(
-                f"{text} ({int(alone.sum())} such): its influence is the one-step estimate, no refit exists.",
-                UserWarning,
-                stacklevel=5,
-            )
-        return positions
-
-    def _removals(self, indices, groups):
-        """The removals asked for: positions, each on its own, or a list of positions that leave together."""
-        check_is_fitted(self)
-        if groups is None:
-            return self._positions(indices)
-        if indices is not None:
-            raise ValueError("Give either indices or groups, not both: groups already say which rows leave together.")
-        labels, members = check_groups(groups, self.sample_indices_, self.n_samples_fit_)
-        classes = getattr(self, "classes_", None)
-        for label, rows in zip(labels, members, strict=True):
-            check_leaves_a_model(self._objective.weighting, rows, classes, f"group {label!s}")
-        return members
-
-    def _effects(self, removals):
-        """Effects of the removals, at the optimum."""
-        options = self._options()
-        if isinstance(removals, list):
-            effects = group_effects(*self._fitted.solved(options), removals, self.method, self.n_jobs)
-            self._warn_rough_groups(effects)
-            return effects
-        if np.array_equal(removals, np.arange(len(self.sample_indices_))):
-            effects = self._fitted.all_effects(options, self.method)
-        else:
-            effects = row_effects(*self._fitted.solved(options), removals, self.method)
-        if not self._objective.loss.quadratic:
-            self._warn_high_leverage(effects)
-        return effects
-
-    def _warn_high_leverage(self, effects):
-        high = np.flatnonzero(effects.largest > HIGH_LEVERAGE)
-        if len(high):
-            worst = high[np.argmax(effects.largest[high])]
-            others = {1: "", 2: " and one more"}.get(len(high), f" and {len(high) - 1} more")
-            several = " (the largest eigenvalue of its leverages())" if self._objective.n_outputs > 1 else ""
-            warnings.warn(
-                f"Row {self.sample_indices_[effects.rows[worst]]} has a leverage of {effects.largest[worst]:.3g}"
-                f"{several}, above {HIGH_LEVERAGE}: one Newton step is a rough estimate of a refit for it{others}. "
-                "unlearn on a copy gives the refit itself.",
-                UserWarning,
-                stacklevel=5,
-            )
-
-    def _warn_rough_groups(self, effects):
-        rough = 0 if effects.left is None else int((effects.left > _FAR).sum())
-        if rough:
-            warnings.warn(
-                f"One Newton step is a rough estimate of a refit for {rough} of {len(effects)} groups: up to "
-                f"{effects.left.max():.0%} of the way is left (threshold {_FAR:.0%}). unlearn on a copy gives the "
-                "refit itself.",
-                UserWarning,
-                stacklevel=5,
-            )
-
-    def _test_rows(self, X):
-        """Test features as the objective takes them; None means the training rows."""
-        objective = self._fitted.start(self._options().representation)
-        return objective.design if X is None else objective.read_rows(self._features(X))
-
-    def _test_targets(self, X, y, n):
-        if y is None:
-            if X is not None:
-                raise ValueError("y is needed with X: a loss compares outputs with labels.")
-            return self._objective.y
-        if X is None:
-            raise ValueError("X is needed with y; leave out both to use the training rows.")
-        y = self._fitted.family.encode(self._final_step, y)
-        if len(y) != n:
-            raise ValueError(f"X and y must have the same number of rows, got {n} and {len(y)}.")
-        return y
-
-    def _check_loss(self, loss, y):
-        """The loss of the test rows: the family's own, or another one that fits the outputs."""
-        if loss is None:
-            return self._objective.loss
-        if not isinstance(loss, Loss):
-            raise TypeError(f"loss must be a losses.Loss object, such as losses.SquaredError(), got {loss!r}.")
-        n_outputs = self._objective.n_outputs
-        needed = loss.needs(y, n_outputs)
-        if needed:
-            raise ValueError(
-                f"loss={type(loss).__name__}() needs {needed}; {type(self._final_step).__name__} was fitted with "
-                f"{n_outputs} output(s). Pass a loss that fits, or none."
-            )
-        return loss
-
-    # -- influence ------------------------------------------------------------------------------------------------
-
     @tells
-    def influence_on_params(self, indices=None, *, groups=None):
-        """Change of the parameters when rows are removed.
+    def influence_on_params(self, indices=None, *, groups=None, X_new=None, y_new=None):
+        """Change of the parameters when rows are removed, or replaced.
 
         Parameters
         ----------
@@ -153,24 +25,31 @@ class InfluenceMixin(UnlearningMixin):
             Rows of the data given to ``fit``, each removed on its own; None: every row still in the model.
         groups : array-like of shape (n_samples_fit,), default=None
             Labels: the rows of one label are removed together, one result row a label, in sorted order.
+        X_new : array-like of shape (k, n_features), default=None
+            Each of the rows ``indices`` is replaced, on its own, by the row of X_new in its place, as ``predict`` takes
+            it, instead of removed; None: it keeps its features.
+        y_new : array-like of shape (k,) or (k, n_targets), default=None
+            Labels or targets of the replacements; None: the rows keep theirs. A row takes its new label's class weight.
 
         Returns
         -------
         ndarray of shape (k, n_params)
-            After removal minus before; ``params_`` gives the layout, in the parameters' units.
+            After removal, or replacement, minus before; ``params_`` gives the layout, in the parameters' units.
 
         Raises
         ------
         ValueError
-            For indices or groups that cannot be used, for removals that leave nothing to fit or a class without rows,
-            and for a result larger than the machine's memory.
+            For indices, groups or new rows that cannot be used, for changes that leave nothing to fit or a class
+            without rows, and for a result larger than the machine's memory.
 
         Notes
         -----
         "newton": ``H^-1 J_i' (I - s_i W_i A_i)^-1 s_i u_i`` with ``A_i = J_i H^-1 J_i'``, exact for squared loss;
         "first_order": ``H^-1 s_i g_i`` (Koh and Liang 2017, Eq. 1); "second_order": one more term in the weights of the
-        rows (after Basu, You and Feizi 2020). Cost: one factorisation for the life of the fit, then two triangular
-        solves a row. A group costs its own rows' Gram matrix and a factorisation, or less where it is small.
+        rows (after Basu, You and Feizi 2020). A replacement adds the new row's pull ``-s' J_new' u_new``, and to a
+        Newton step its curvature ("Influence functions and Hessian estimation", section 4). Cost: one factorisation for
+        the life of the fit, then two triangular solves a row. A group costs its own rows' Gram matrix and a
+        factorisation, or less where it is small.
 
         Examples
         --------
@@ -181,21 +60,23 @@ class InfluenceMixin(UnlearningMixin):
         >>> model = InfluenceEstimator(Ridge(alpha=0.1)).fit(X, y)
         >>> model.influence_on_params([0, 5]).shape
         (2, 11)
+        >>> model.influence_on_params([0, 5], y_new=[100.0, 150.0]).shape  # had these been the targets
+        (2, 11)
         """
-        removals = self._removals(indices, groups)
-        k, n_params = len(removals), self._objective.n_params
-        _check_result(k * n_params, f"Influence of {k:,} removals on {n_params:,} parameters")
-        return influence.params_change(self._effects(removals), np.empty((k, n_params)), self.verbose)
+        changes = self._changes(indices, groups, X_new, y_new)
+        k, n_params = len(changes), self._objective.n_params
+        check_result(k * n_params, f"Influence of {called(changes)} on {n_params:,} parameters")
+        return influence.params_change(self._effects(changes), np.empty((k, n_params)), self.verbose)
 
     @tells
-    def influence_on_output(self, X=None, indices=None, *, groups=None, response_method="raw"):
-        """Change of the model's outputs on test rows when training rows are removed.
+    def influence_on_output(self, X=None, indices=None, *, groups=None, X_new=None, y_new=None, response_method="raw"):
+        """Change of the model's outputs on test rows when training rows are removed, or replaced.
 
         Parameters
         ----------
         X : array-like of shape (m, n_features), default=None
             Test rows; None: the training rows still in the model.
-        indices, groups
+        indices, groups, X_new, y_new
             As in :meth:`influence_on_params`.
         response_method : {"raw", "predict_proba", "predict"}, default="raw"
             "raw": ``decision_function`` of a classifier, prediction of a regressor. "predict" is refused for
@@ -204,8 +85,8 @@ class InfluenceMixin(UnlearningMixin):
         Returns
         -------
         ndarray of shape (m, k), or (m, k, q)
-            After removal minus before; q outputs (or the classes of "predict_proba", two of a binary model) where there
-            are several.
+            After removal, or replacement, minus before; q outputs (or the classes of "predict_proba", two of a binary
+            model) where there are several.
 
         Raises
         ------
@@ -241,13 +122,14 @@ class InfluenceMixin(UnlearningMixin):
                 f"response_method='predict_proba' needs a classifier with probabilities; "
                 f"{type(self._final_step).__name__} has " + ("'raw'." if classifier else "'raw' or 'predict'.")
             )
-        rows = self._test_rows(X)
+        features = self._test_features(X)
         probabilities = response_method == "predict_proba"
         q = len(self.classes_) if probabilities else self._objective.n_outputs
-        removals = self._removals(indices, groups)
-        m, k = rows.n_rows, len(removals)
-        _check_result(m * k * q, f"Influence of {k:,} removals on {m:,} rows with {q} outputs")
-        effects = self._effects(removals)
+        changes = self._changes(indices, groups, X_new, y_new)
+        m, k = self._n_test_rows(features), len(changes)
+        check_result(m * k * q, f"Influence of {called(changes)} on {m:,} rows with {q} outputs")
+        effects = self._effects(changes)
+        rows = self._test_rows(features, effects.objective)
         out = np.empty((m, k) if q == 1 else (m, k, q))
         f = effects.objective.outputs(rows) if probabilities else None
         for tests, part, df in influence.outputs_change(effects, rows, self.verbose, out if q == 1 else None):
@@ -268,10 +150,12 @@ class InfluenceMixin(UnlearningMixin):
         *,
         sample_weight=None,
         groups=None,
+        X_new=None,
+        y_new=None,
         loss=None,
         aggregate=None,
     ):
-        """Change of the loss on test rows when training rows are removed.
+        """Change of the loss on test rows when training rows are removed, or replaced.
 
         Parameters
         ----------
@@ -279,7 +163,7 @@ class InfluenceMixin(UnlearningMixin):
             Test rows; None: the training rows still in the model.
         y : array-like of shape (m,) or (m, n_targets), default=None
             Their labels; given and left out together with X.
-        indices, groups
+        indices, groups, X_new, y_new
             As in :meth:`influence_on_params`.
         sample_weight : array-like of shape (m,), default=None
             Factors of the test rows' losses.
@@ -292,7 +176,8 @@ class InfluenceMixin(UnlearningMixin):
         Returns
         -------
         ndarray of shape (m, k), or (k,) aggregated
-            After removal minus before: positive where the row helps, negative where it hurts.
+            After removal minus before: positive where the row helps, negative where it hurts. After replacement minus
+            before: negative where the new row would be the better one.
 
         Raises
         ------
@@ -321,26 +206,20 @@ class InfluenceMixin(UnlearningMixin):
         check_is_fitted(self)
         if aggregate is not None:
             check_choice("aggregate", aggregate, ("mean", "sum"))
-        rows = self._test_rows(X)
-        y = self._test_targets(X, y, rows.n_rows)
-        weight = None if sample_weight is None else check_weights(sample_weight, rows.n_rows)
+        features = self._test_features(X)
+        m = self._n_test_rows(features)
+        y = self._test_targets(X, y, m)
+        weight = None if sample_weight is None else check_weights(sample_weight, m)
         loss = self._check_loss(loss, y)
-        removals = self._removals(indices, groups)
-        m, k = rows.n_rows, len(removals)
+        changes = self._changes(indices, groups, X_new, y_new)
+        k = len(changes)
         if aggregate is None:
-            _check_result(m * k, f"Influence of {k:,} removals on the losses of {m:,} rows")
-        effects = self._effects(removals)
+            check_result(m * k, f"Influence of {called(changes)} on the losses of {m:,} rows")
+        effects = self._effects(changes)
         out = np.empty(k if aggregate else (m, k))
+        rows = self._test_rows(features, effects.objective)
         influence.loss_change(
-            effects,
-            rows,
-            y,
-            loss,
-            self.method,
-            out,
-            weight,
-            aggregate=bool(aggregate),
-            verbose=self.verbose,
+            effects, rows, y, loss, self.method, out, weight, aggregate=bool(aggregate), verbose=self.verbose
         )
         if aggregate == "mean":
             out /= m if weight is None else weight.sum()
@@ -382,7 +261,7 @@ class InfluenceMixin(UnlearningMixin):
         True
         """
         check_choice("on", on, ("loss", "output"))
-        effects = self._effects(self._removals(indices, None))
+        effects = self._effects(self._changes(indices, None))
         objective, rows = effects.objective, effects.rows
         df = effects.own_outputs()
         if on == "output":
@@ -424,19 +303,12 @@ class InfluenceMixin(UnlearningMixin):
         check_choice("order", order, _ORDERS)
         if X is None or y is None:
             raise ValueError("top_influences needs test rows X and their labels y.")
-        rows = self._test_rows(X)
-        y = self._test_targets(X, y, rows.n_rows)
+        features = self._test_features(X)
+        m = self._n_test_rows(features)
+        y = self._test_targets(X, y, m)
         k = min(k, len(self.sample_indices_))
-        _check_result(2 * rows.n_rows * k, f"The top {k:,} rows for each of {rows.n_rows:,} test rows")
-        effects = self._effects(self._removals(None, None))
+        check_result(2 * m * k, f"The top {k:,} rows for each of {m:,} test rows")
+        effects = self._effects(self._changes(None, None))
+        rows = self._test_rows(features, effects.objective)
         columns, changes = ranking.top_rows(effects, rows, y, self._objective.loss, self.method, k, order, self.verbose)
         return Bunch(indices=self.sample_indices_[effects.rows[columns]], influences=changes)
-
-
-def _check_result(n_numbers, what):
-    check_memory(
-        8 * n_numbers,
-        what,
-        "Ask for fewer indices or test rows, sum over the test rows with influence_on_loss(aggregate='mean'), or "
-        "keep the largest effects only with top_influences.",
-    )

@@ -244,6 +244,9 @@ class DualObjective(PrimalObjective):
         check_memory(n_bytes, f"Products of {X.shape[0]:,} test rows with the training rows", "Ask for fewer rows.")
         return Design(self.span.coordinates(X), self.fit_intercept)
 
+    def perturbation_gradients(self, rows, onto):
+        return self.primal().perturbation_gradients(rows, onto)
+
     def to_params(self, V):
         return self._by_output(V, self.span.to_features)
 

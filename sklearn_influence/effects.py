@@ -25,7 +25,7 @@ HIGH_LEVERAGE = 0.5
 # Rows that the scale of a typical one is estimated from, at most.
 _SCALE_ROWS = 256
 # "balanced" weights change the curvature by a share of 1 / class size: not followed where no class is smaller.
-_LARGE_CLASS = 10_000
+LARGE_CLASS = 10_000
 
 
 @dataclass
@@ -63,9 +63,8 @@ class RowEffects:
 
     def params(self, part):
         """(p, k) parameter changes of some columns, a slice or positions."""
-        objective = self.objective
-        U = self.pull[part]
-        delta = self.factor(objective.pullback(U, objective.design.take(self.rows[part])))[0]
+        pulled = sum(self.objective.pullback(U, rows) for U, rows in self._arms(part))
+        delta = self.factor(pulled)[0]
         delta += self.common @ self.mix[part].T
         for column, change in self._direct_in(part):
             delta[:, column] = change
@@ -77,9 +76,10 @@ class RowEffects:
         along = G.T @ self.common
 
         def effects(part, out=None):
-            objective = self.objective
-            rows = objective.design.take(self.rows[part])
-            out = objective.pullback(self.pull[part], rows, onto=solved, out=out)
+            (U, rows), *others = self._arms(part)
+            out = self.objective.pullback(U, rows, onto=solved, out=out)
+            for U, rows in others:
+                out += self.objective.pullback(U, rows, onto=solved)
             if self.mix.size:
                 out += along @ self.mix[part].T
             for column, change in self._direct_in(part):
@@ -93,7 +93,7 @@ class RowEffects:
         objective, rows = self.objective, self.rows
         if self.leverage is None:
             self.leverage = objective.leverage(self.factor, rows)
-        own = apply(self.leverage, self.pull) + _common_outputs(self)
+        own = apply(self.leverage, self.pull) + common_outputs(self)
         for column, change in self.direct.items():
             row = objective.design.take(rows[column : column + 1])
             own[column] = objective.outputs_change(change[:, None], row)[0, :, 0]
@@ -103,6 +103,10 @@ class RowEffects:
     def operations(self):
         """Floating-point operations of a solve for one column."""
         return self.factor.operations
+
+    def _arms(self, part):
+        """What pulls in some columns: pairs of pulls (k, q) and the rows that they pull along."""
+        return [(self.pull[part], self.objective.design.take(self.rows[part]))]
 
     def _direct_in(self, part):
         if not self.direct:
@@ -199,7 +203,7 @@ def row_effects(objective, factor, rows, method):
         return second_order_rows(objective, factor, rows)
     weighting = objective.weighting
     classes = objective.class_gradients() if weighting.balanced else np.zeros((objective.n_params, 0))
-    large = weighting.balanced and np.bincount(weighting.codes).min() > _LARGE_CLASS and not objective.loss.quadratic
+    large = weighting.balanced and np.bincount(weighting.codes).min() > LARGE_CLASS and not objective.loss.quadratic
     mixing = not objective.loss.separable and not weighting.balanced
     if method == "newton" and factor.iterative and mixing and len(rows) <= objective.n_params:
         return stepped_effects(objective, factor, rows)
@@ -230,12 +234,12 @@ def _row_effects(objective, factor, rows, method, classes, weighted):
     return effects
 
 
-def _common_outputs(effects):
-    """Change of each row's own outputs along the common directions, (k, q)."""
-    objective, r = effects.objective, effects.mix.shape[1]
-    if not r:
+def common_outputs(effects, X=None):
+    """Change of each row's own outputs, or of one row of X for each, along the common directions, (k, q)."""
+    objective = effects.objective
+    if not effects.mix.shape[1]:
         return np.zeros(effects.pull.shape)
-    reach = objective.outputs_change(effects.common, objective.design.take(effects.rows))
+    reach = objective.outputs_change(effects.common, objective.design.take(effects.rows) if X is None else X)
     return np.einsum("kqr,kr->kq", reach, effects.mix)
 
 
@@ -245,24 +249,17 @@ def _retained_curvature(effects, s):
     ``(H - s J'WJ)^-1 e = H^-1 e + H^-1 J' (I - s W A)^-1 s W J H^-1 e`` with ``e = J' pull`` + the common part.
     """
     objective, rows, A = effects.objective, effects.rows, effects.leverage
-    spread = _common_outputs(effects)
+    spread = common_outputs(effects)
     W = objective.output_curvatures(rows)
     sW = s.reshape(-1, *[1] * (W.ndim - 1)) * W
     shift = apply(sW, apply(A, effects.pull) + spread)
+    h = sW * A if A.ndim == 2 else sW @ A
+    effects.largest = largest_leverage(h)
+    singular = 1.0 - effects.largest < SINGULAR
     if A.ndim == 2:
-        h = sW * A
         left = 1.0 - h
-        singular = (left < SINGULAR).any(axis=1)
-        effects.largest = h.max(axis=1)
         extra = shift / np.where(left < SINGULAR, 1.0, left)
     else:
-        h = sW @ A
-        trace = np.einsum("kqq->k", h)
-        largest = np.zeros(len(rows))
-        high = trace > 0.5  # eigenvalues are non-negative: a row's largest is above .5 only where their sum is
-        largest[high] = np.linalg.eigvals(h[high]).real.max(axis=1, initial=0.0)
-        singular = 1.0 - largest < SINGULAR
-        effects.largest = largest
         system = np.eye(A.shape[1]) - h
         system[singular] = np.eye(A.shape[1])
         extra = np.linalg.solve(system, shift[:, :, None])[:, :, 0]
@@ -304,6 +301,16 @@ def smallest_norm(objective, factor):
     if objective.loss.quadratic and factor is not None and factor.nullity:
         objective = objective.with_(params=factor.minimum_norm(objective.params))
     return objective, factor
+
+
+def largest_leverage(h):
+    """Largest eigenvalue (k,) of leverages (k, q) or (k, q, q); of the latter 0 where all are below 0.5."""
+    if h.ndim == 2:
+        return h.max(axis=1)
+    largest = np.zeros(len(h))
+    high = np.einsum("kqq->k", h) > 0.5  # eigenvalues are non-negative: the largest is above .5 only where their sum is
+    largest[high] = np.linalg.eigvals(h[high]).real.max(axis=1, initial=0.0)
+    return largest
 
 
 def apply(M, v):

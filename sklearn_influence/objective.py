@@ -78,6 +78,12 @@ class Objective(Protocol):
     def leverage(self, factor, rows=None):
         """J H^-1 J' of each row: (k, q) where outputs do not mix, else (k, q, q)."""
 
+    def leverage_between(self, factor, left, right):
+        """J H^-1 J' of each row with its own of other rows: (k, q) where outputs do not mix, else (k, q, q)."""
+
+    def perturbation_gradients(self, rows, onto):
+        """``onto' d(J' u)/dx`` of each row by its features, (c, k, d); onto (n_params, c) and d are the estimator's."""
+
     def with_(self, *, sample_weight=None, params=None):
         """The same objective at other weights or parameters, sharing the data."""
 
@@ -159,27 +165,42 @@ class Weighting:
             return weight * self.class_weight[self.codes]
         return weight
 
-    def class_ratios(self, rows):
-        """By how much removing one row multiplies the weights of each class: (k, K), 1 unless balanced.
+    def class_ratios(self, rows, to=None):
+        """By how much removing one row, or giving it the class ``to`` (k,), multiplies the weights of each class.
 
-        A row that is its class's whole weight leaves that class at 0.
+        (k, K), 1 unless balanced. A row that is its class's whole weight leaves that class at 0.
         """
-        totals = self.class_totals(self._counts)
-        gone = self._counts[rows]
-        ratios = np.repeat(((totals.sum() - gone) / totals.sum())[:, None], len(totals), axis=1)
-        own = self.codes[rows]
+        totals, each, own = self.class_totals(self._counts), np.arange(len(rows)), self.codes[rows]
+        gone = self._counts[rows] if to is None else self._counts[rows] * (to != own)
+        remain = totals.sum() - gone if to is None else np.full(len(rows), totals.sum())
+        ratios = np.repeat((remain / totals.sum())[:, None], len(totals), axis=1)
         left = totals[own] - gone
         with np.errstate(divide="ignore"):
-            ratios[np.arange(len(rows)), own] *= np.where(left > 1e-12 * totals[own], totals[own] / left, 0.0)
+            ratios[each, own] *= np.where(left > 1e-12 * totals[own], totals[own] / left, 0.0)
+        if to is not None:
+            ratios[each, to] *= totals[to] / (totals[to] + gone)
         return ratios
 
-    def without_typical(self, c):
-        """Effective weights (n,), every row still there, once a row of class c and of its mean count has left."""
+    def effective_as(self, rows, to):
+        """Effective weights (k,) of rows, each once it alone has the class ``to`` (k,)."""
+        weight = self.sample_weight[rows]
+        if self.balanced:
+            totals = self.class_totals(self._counts)
+            there = totals[to] + self._counts[rows] * (to != self.codes[rows])
+            share = np.divide(totals.sum(), len(totals) * there, out=np.zeros_like(there), where=there > 0)
+            return weight * share
+        return weight if self.class_weight is None else weight * self.class_weight[to]
+
+    def without_typical(self, c, to=None):
+        """Effective weights (n,), every row still there, once a row of class c and of its mean count has left, or has
+        gone over to class ``to``."""
         totals = self.class_totals(self._counts)
         gone = totals[c] / np.count_nonzero((self.codes == c) & (self._counts > 0))
         left = totals - gone * (np.arange(len(totals)) == c)
+        if to is not None:
+            left[to] += gone
         with np.errstate(divide="ignore"):
-            factor = np.where(left > 1e-12 * totals, (totals.sum() - gone) / (len(totals) * left), 0.0)
+            factor = np.where(left > 1e-12 * totals, left.sum() / (len(totals) * left), 0.0)
         return self.sample_weight * factor[self.codes]
 
     def replace(self, rows, codes):

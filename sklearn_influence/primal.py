@@ -326,37 +326,69 @@ class PrimalObjective:
 
     def leverage(self, factor, rows=None):
         design = self._rows(rows)
-        width, q = design.width, self.n_outputs
+        return self.leverage_between(factor, design, design)
+
+    def leverage_between(self, factor, left, right):
+        width, q = left.width, self.n_outputs
         coupled = factor.curvature.coupled
         # A common shift of the outputs can make much of A, and W sees none of it where H^-1 is the curvature's own.
         shifts = factor.curvature.common_shifts and factor.solver.exact
-        if coupled and design.n_rows * q <= self.n_params:  # fewer solves than the inverse would take
-            each = design.take(np.repeat(np.arange(design.n_rows), q))
-            basis = np.eye(q) - shifts / q
-            J = self.pullback(np.tile(basis, (design.n_rows, 1)), each)
-            shape = (self.n_params, design.n_rows, q)
-            return np.einsum("pia,pib->iab", J.reshape(shape), factor(J)[0].reshape(shape))
-        if not coupled and factor.iterative and design.n_rows <= width:  # a solve a row serves all outputs
-            J = self.pullback(np.ones((design.n_rows, q)), design)
-            return sum_by_output(J * factor(J)[0], q, self.fit_intercept)
-        out = np.empty((design.n_rows, q, q) if coupled else (design.n_rows, q))
-        if coupled:
-            inverse = factor.inverse(0).reshape(q, width, q, width)
-        size = block_size(24 * width * 2, share=1 / 16, largest=_LEVERAGE_ROWS)
-        buffer = np.empty((min(size, design.n_rows), width))
-        for part in blocks(design.n_rows, size):
-            Z = design.take(part).centred(factor.curvature.centre, out=buffer)
-            if coupled:
-                for a in range(q):
-                    for b in range(a, q):
-                        out[part, a, b] = out[part, b, a] = np.einsum("ij,ij->i", Z @ inverse[a, :, b], Z)
-                continue
-            squares = [factor.squares(b, Z) for b in range(max(factor.block_of) + 1)]
-            for o, b in enumerate(factor.block_of):
-                out[part, o] = squares[b]
+        if coupled and left.n_rows * q <= self.n_params:  # fewer solves than the inverse would take
+            basis = np.tile(np.eye(q) - shifts / q, (left.n_rows, 1))
+            J = self.pullback(basis, left.take(np.repeat(np.arange(left.n_rows), q)))
+            solved = factor(J)[0]
+            if right is not left:
+                J, solved = solved, self.pullback(basis, right.take(np.repeat(np.arange(left.n_rows), q)))
+            shape = (self.n_params, left.n_rows, q)
+            return np.einsum("pia,pib->iab", J.reshape(shape), solved.reshape(shape))
+        if not coupled and factor.iterative and left.n_rows <= width:  # a solve a row serves all outputs
+            ones = np.ones((left.n_rows, q))
+            J = self.pullback(ones, left)
+            other = J if right is left else self.pullback(ones, right)
+            return sum_by_output(other * factor(J)[0], q, self.fit_intercept)
+        out = np.empty((left.n_rows, q, q) if coupled else (left.n_rows, q))
+        self._leverage_by_blocks(factor, left, right, out)
         if shifts:
             out -= out.mean(axis=1, keepdims=True)
             out -= out.mean(axis=2, keepdims=True)
+        return out
+
+    def _leverage_by_blocks(self, factor, left, right, out):
+        """Leverages from the inverse, or the factor, in blocks of rows that stay in cache."""
+        width, q, curvature = left.width, self.n_outputs, factor.curvature
+        different = range(max(factor.block_of) + 1)
+        if curvature.coupled:
+            inverse = factor.inverse(0).reshape(q, width, q, width)
+        elif right is not left:
+            inverses = [factor.inverse(b) for b in different]
+        size = block_size(24 * width * 2, share=1 / 16, largest=_LEVERAGE_ROWS)
+        buffers = np.empty((1 if right is left else 2, min(size, left.n_rows), width))
+        for part in blocks(left.n_rows, size):
+            Z = left.take(part).centred(curvature.centre, out=buffers[0])
+            Y = Z if right is left else right.take(part).centred(curvature.centre, out=buffers[1])
+            if curvature.coupled:
+                for a in range(q):
+                    for b in range(a if right is left else 0, q):
+                        out[part, a, b] = np.einsum("ij,ij->i", Z @ inverse[a, :, b], Y)
+                        if right is left:
+                            out[part, b, a] = out[part, a, b]
+                continue
+            if right is left:
+                squares = [factor.squares(b, Z) for b in different]
+            else:
+                squares = [np.einsum("ij,ij->i", Z @ inverses[b], Y) for b in different]
+            for o, b in enumerate(factor.block_of):
+                out[part, o] = squares[b]
+
+    def perturbation_gradients(self, rows, onto):
+        d, u, W = self.design.n_features, self.output_gradients(rows), self.output_curvatures(rows)
+        coef = to_outputs(self.params[:, None], self.n_outputs, self.fit_intercept)[:, :d, 0]
+        V = to_outputs(onto, self.n_outputs, self.fit_intercept)[:, :d]
+        eta = self.outputs_change(onto, self.design.take(rows))
+        weighed = W[:, :, None] * eta if W.ndim == 2 else W @ eta
+        out = weighed.transpose(2, 0, 1) @ coef
+        for one, by_output in zip(out, V.transpose(2, 0, 1), strict=True):
+            one += u @ by_output
         return out
 
 

@@ -95,7 +95,7 @@ def gauge_of(objective, effects, found):
 def test_large_classes_keep_the_old_curvature(kind, monkeypatch):
     objective, factor = balanced(kind, True)
     exact = fx.row_effects(objective, factor, ROWS, "newton").params(slice(0, 4))
-    monkeypatch.setattr(fx, "_LARGE_CLASS", 5)
+    monkeypatch.setattr(fx, "LARGE_CLASS", 5)
     effects = fx.row_effects(objective, factor, ROWS, "newton")
     assert isinstance(effects, fx.RowEffects)
     close = effects.params(slice(0, 4))

@@ -71,3 +71,30 @@ def test_the_last_weight_of_a_class_leaves_it_at_zero():
     weighting = Weighting(np.array([1.0, 1.0, 1.0]), np.array([0, 0, 1]), balanced=True)
     assert weighting.class_ratios(np.array([2]))[0, 1] == 0.0
     np.testing.assert_array_equal(weighting.effective(removed=[2]), [0.5, 0.5, 0.0])
+
+
+@pytest.mark.parametrize("row, to", [(0, 1), (4, 0), (5, 1), (3, 1), (7, 2)])
+@pytest.mark.parametrize("counted", [None, np.ones(8)])
+def test_a_row_of_another_class_moves_the_weights_of_two(row, to, counted):
+    weighting = Weighting(WEIGHT, CODES, balanced=True, counts=counted)
+    after = weighting.replace([row], [to]).effective()
+    np.testing.assert_allclose(weighting.effective_as(np.array([row]), np.array([to])), after[[row]])
+    ratios = weighting.class_ratios(np.array([row]), np.array([to]))[0]
+    others = np.arange(8) != row
+    np.testing.assert_allclose((weighting.effective() * ratios[CODES])[others], after[others])
+    factors = Weighting(WEIGHT, CODES, np.array([2.0, 1.0, 5.0]))
+    np.testing.assert_array_equal(factors.effective_as(np.array([row]), np.array([to])), WEIGHT[row] * [2, 1, 5][to])
+    np.testing.assert_array_equal(Weighting(WEIGHT, CODES).effective_as(np.array([row]), np.array([to])), WEIGHT[[row]])
+
+
+def test_a_typical_row_of_another_class_counts_as_the_mean_of_its_own():
+    weighting = Weighting(np.ones(8), CODES, balanced=True)
+    others = np.arange(8) != 4
+    found = weighting.without_typical(1, 2)
+    np.testing.assert_allclose(found[others], weighting.replace([4], [2]).effective()[others])
+
+
+def test_a_class_that_loses_its_only_row_has_no_weight():
+    weighting = Weighting(np.ones(4), np.array([0, 0, 1, 1]), balanced=True).take([0, 1, 2])
+    assert weighting.class_ratios(np.array([2]), np.array([0])).tolist() == [[2 / 3, 0.0]]
+    assert weighting.without_typical(1, 0).tolist() == [0.5, 0.5, 0.0]

@@ -247,3 +247,33 @@ def test_leverages_of_classes_far_from_zero_keep_their_digits():
         for found, allowed in ((model.leverages([0, 7]), 1e-10), (model.leverages()[[0, 7]], 1e-5)):
             eigenvalues = (np.sort(np.linalg.eigvals(A).real) for A in (found, expected))
             np.testing.assert_allclose(*eigenvalues, atol=1e-10 if solver == "direct" else allowed)
+
+
+def test_leverage_between_rows_and_others(objective):
+    """Few rows by solves, many by the inverse: J H^-1 J' up to softmax's common shifts, which no curvature sees."""
+    rng, q, factor = np.random.default_rng(2), objective.n_outputs, Direct().factor(objective.curvature())
+    H = factor(np.eye(objective.n_params))[0]
+    centre = np.eye(q) - objective.loss.shift_invariant / q
+    for k in (2, 60):
+        left, right = (objective.read_rows(rng.standard_normal((k, D))) for _ in range(2))
+        found = objective.leverage_between(factor, left, right)
+        for i in (0, k - 1):
+            L, R = (objective.pullback(centre, X.take([i] * q)) for X in (left, right))
+            exact = L.T @ H @ R
+            np.testing.assert_allclose(found[i] if found.ndim == 3 else np.diag(found[i]), exact, atol=1e-10)
+
+
+def test_perturbation_gradients_are_slopes_by_the_features(objective):
+    rows, step = np.array([4, 1, 9]), 1e-6
+    onto = np.random.default_rng(3).standard_normal((objective.n_params, 2))
+    found = objective.perturbation_gradients(rows, onto)
+    assert found.shape == (2, 3, D)
+    X = objective.design.take(rows).X
+    X = X.toarray() if sparse.issparse(X) else X
+    for j in range(D):
+        ends = []
+        for sign in (1, -1):
+            moved = X.copy()
+            moved[:, j] += sign * step
+            ends.append(onto.T @ objective.replace(rows, moved).sample_gradients(rows))
+        np.testing.assert_allclose(found[:, :, j], (ends[0] - ends[1]) / (2 * step), atol=1e-7)

@@ -24,6 +24,21 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*leverage.*")
 # ---------------------------------------------------------------------------------------------------
 # The checks on their own
 # ---------------------------------------------------------------------------------------------------
+def test_the_only_row_with_weight_of_its_class():
+    weighting = Weighting(np.array([1.0, 0.0, 1.0, 2.0, 1.0]), np.array([0, 0, 1, 1, 2]))
+    assert _validation.alone_in_class(weighting, np.array([0, 1, 2, 4])).tolist() == [True, False, False, True]
+    assert not _validation.alone_in_class(Weighting(np.ones(1)), np.array([0])).any()
+
+
+def test_errors_under_the_name_of_the_argument():
+    with pytest.raises(ValueError, match=r"^X_new cannot be used: could not convert string to float: 'a'"):
+        _validation.named_errors("X_new", float, "a")
+    assert _validation.named_errors("X_new", float, "2") == 2.0
+    _validation.check_one_for_each("X_new", None, 3, True)
+    with pytest.raises(ValueError, match="y_new must hold one row for each of the 3 rows in indices"):
+        _validation.check_one_for_each("y_new", [1, 2], 3, False)
+
+
 @pytest.mark.parametrize(
     "indices",
     [
