@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from . import composite, recording
 from ._validation import check_no_dates, check_rows, check_weights, count_rows, take_rows, unused_categories
-from .base import InfluenceMixin
 from .composite import check_composite
+from .what_if import WhatIfMixin
 
 # The rows that a final step takes.
 _ROWS = {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}
@@ -43,7 +43,7 @@ def _warn_steps_that_differ(estimator, X, y):
         )
 
 
-class InfluenceEstimator(InfluenceMixin, MetaEstimatorMixin, BaseEstimator):
+class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
     """A scikit-learn estimator that can say which training rows made it, and forget them.
 
     Parameters
