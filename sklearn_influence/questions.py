@@ -19,6 +19,7 @@ from .groups import group_effects
 from .losses import Loss
 from .objective import class_numbers
 from .replacements import Replacements, replacement_effects
+from .solvers.choice import called as called_solver
 from .unlearning import UnlearningMixin
 
 # Groups whose one step leaves this share of the way are warned about.
@@ -104,6 +105,12 @@ class QuestionsMixin(UnlearningMixin):
             self._warn_rough_groups(effects)
             return effects
         if isinstance(changes, Replacements):
+            if changes.X is not None and options.representation == "dual" and not options.solver.exact:
+                raise ValueError(
+                    f"X_new and solver={called_solver(options.solver)} do not go together in the dual representation: "
+                    "new rows leave the span of the training rows, in which that solver works. Use "
+                    "representation='primal', or solver='direct' or 'cg'."
+                )
             effects = replacement_effects(*self._fitted.solved(options), changes, self.method)
         elif np.array_equal(changes, np.arange(len(self.sample_indices_))):
             effects = self._fitted.all_effects(options, self.method)

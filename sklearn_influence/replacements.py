@@ -134,13 +134,12 @@ def _with_room(objective, factor, change, targets):
     primal, k = objective.primal(), len(change)
     if primal is objective or k == 0:
         return objective, factor, objective.read_rows(change.X)
-    solver = factor.solver
-    if solver.exact and objective.n_rows + k < primal.design.n_features:
+    if objective.n_rows + k < primal.design.n_features:
         roomy = objective.append(change.X, targets, np.zeros(k))
         roomy = roomy.with_(sample_weight=np.append(objective.sample_weight, np.zeros(k)))
     else:
         roomy = primal
-    return roomy, solver.factor(roomy.curvature(solver.curvature_kind)), roomy.read_rows(change.X)
+    return roomy, factor.solver.factor(roomy.curvature()), roomy.read_rows(change.X)
 
 
 class _Builder:

@@ -11,6 +11,7 @@ from contract import FAMILIES, LINE, METHODS, ROWS, TARGETS, both_methods, close
 from replaced import KINDS, dense_step, handed_over, new_rows, retrained
 from scipy import sparse
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
+from test_base import peak_of
 from test_effects import optimum
 
 from sklearn_influence import InfluenceEstimator, solvers
@@ -146,14 +147,22 @@ def test_conjugate_gradients_give_the_same(name, method):
 
 
 @pytest.mark.parametrize("solver", [solvers.OuterProduct(), solvers.Diagonal(), solvers.Stochastic(random_state=0)])
-@pytest.mark.parametrize("representation", ["primal", "dual"])
-def test_approximate_solvers_take_first_order(solver, representation):
+def test_approximate_solvers_take_first_order(solver):
     given = new_rows("binary", "both")
-    if representation == "dual" and isinstance(solver, solvers.Diagonal):
-        return
-    model = FAMILIES["binary"].fit(method="first_order", solver=solver, representation=representation)
+    model = FAMILIES["binary"].fit(method="first_order", solver=solver)
     rough = model.influence_on_params(ROWS, **given).ravel()
     assert np.corrcoef(rough, fitted("binary", "first_order").influence_on_params(ROWS, **given).ravel())[0, 1] > 0.75
+    with pytest.raises(ValueError, match="'newton' and solver="):
+        FAMILIES["binary"].fit(solver=solver).influence_on_params(ROWS, **given)
+
+
+def test_approximate_solvers_of_the_span_take_no_rows_off_it():
+    model = FAMILIES["binary"].fit(method="first_order", solver="outer_product", representation="dual")
+    with pytest.raises(
+        ValueError, match=r"X_new and solver=.* do not go together in the dual.*representation='primal'"
+    ):
+        model.influence_on_params(ROWS, X_new=model._objective.design.X[ROWS])
+    assert model.influence_on_params(ROWS, y_new=1 - FAMILIES["binary"].case.y[ROWS]).any()
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -299,3 +308,35 @@ def test_effects_project_as_they_change_parameters(kind):
     np.testing.assert_allclose(effects.onto(G)(slice(1, 3)), G.T @ delta[:, 1:3], atol=1e-11)
     np.testing.assert_allclose(effects.params(np.array([2, 0])), delta[:, [2, 0]], atol=1e-12)
     assert len(effects) == 4 and (effects.largest < 1).all()
+
+
+def test_softmax_outputs_do_not_depend_on_the_columns_origin():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((60, 5))
+    y = np.digitize(X[:, 0] + 1.5 * rng.standard_normal(60), [-0.8, 0.8])
+    X_new, y_new = rng.standard_normal((3, 5)), [0, 2, 1]
+    moved = InfluenceEstimator(LogisticRegression(max_iter=10_000), solver="direct").fit(X + 1e4, y)
+    model = InfluenceEstimator(LogisticRegression(), solver="direct").fit(X, y)
+    expected = model.influence_on_output(X, [0, 1, 3], X_new=X_new, y_new=y_new)
+    found = moved.influence_on_output(X + 1e4, [0, 1, 3], X_new=X_new + 1e4, y_new=y_new)
+    assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_conjugate_gradients_see_directions_that_new_rows_open():
+    case = cases.collinear(LINE)
+    X_new = case.X_test[: len(ROWS)].copy()
+    X_new[1, -1] += 1.0
+    model = InfluenceEstimator(LinearRegression(), solver="cg").fit(case.X, case.y)
+    exact = exact_changes(LinearRegression(), case.X, case.y, ROWS, X_new)
+    outputs = case.X_test @ exact[:, :-1].T + exact[:, -1]
+    close(model.influence_on_output(case.X_test, ROWS, X_new=X_new), outputs, 1e-6)
+
+
+def test_the_new_rows_are_held_once():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((20_000, 10))
+    y = (X[:, 0] + rng.standard_normal(20_000) > 0).astype(int)
+    model = InfluenceEstimator(LogisticRegression()).fit(X, y)
+    model.leverages()
+    with sklearn.config_context(working_memory=16):
+        assert peak_of(lambda: model.influence_on_loss(X[:2000], y[:2000], X_new=X[::-1], aggregate="mean")) < 64
