@@ -177,7 +177,7 @@ def test_relabel_effects_are_those_of_replacements(name):
             rows = np.array(ROWS)[own != label]
             expected = model.influence_on_loss(X, y, rows, y_new=[label] * len(rows), aggregate="mean")
             close(effects[own != label, c], expected, 1e-9)
-    weight = np.arange(len(y)) % 3
+    weight = np.arange(len(y)) % 4 / 2
     weighted = model.relabel_effects(X, y, sample_weight=weight)
     assert weighted.shape == (len(family.case.y), len(model.classes_))
     label = model.classes_[0]
