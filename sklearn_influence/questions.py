@@ -77,6 +77,7 @@ class QuestionsMixin(UnlearningMixin):
                 f"Give either groups or {given}, not both: the rows of a group leave together, and each replacement is "
                 "of one row on its own."
             )
+        self._check_replaces(given)
         positions = check_indices(indices, self.sample_indices_, self.n_samples_fit_)
         for name, value in (("X_new", X_new), ("y_new", y_new)):
             check_one_for_each(name, value, len(positions), indices is None)
@@ -96,6 +97,13 @@ class QuestionsMixin(UnlearningMixin):
                     "classes. Keep its label, or leave it out of indices."
                 )
         return Replacements(positions, X, y)
+
+    def _check_replaces(self, asked):
+        if self.method == "second_order":
+            raise ValueError(
+                f"method='second_order' and {asked} do not go together: it is an expansion of removals. Use "
+                "method='newton' or 'first_order'."
+            )
 
     def _effects(self, changes):
         """Effects of the changes, at the optimum."""
@@ -130,7 +138,8 @@ class QuestionsMixin(UnlearningMixin):
             warnings.warn(
                 f"Row {self.sample_indices_[rows[worst]]}{', or what replaces it,' * replaced} has a leverage of "
                 f"{largest[worst]:.3g}{several * (not replaced)}, above {HIGH_LEVERAGE}: one Newton step is a rough "
-                f"estimate of a refit for it{others}." + " unlearn on a copy gives the refit itself." * (not replaced),
+                f"estimate of a refit for it{others}. {'update' if replaced else 'unlearn'} on a copy gives the refit "
+                "itself.",
                 UserWarning,
                 stacklevel=stacklevel,
             )

@@ -176,6 +176,7 @@ class WhatIfMixin(InfluenceMixin):
                 f"relabel_effects is for classifiers, and {type(self._final_step).__name__} is none; ask "
                 "influence_on_loss(X, y, indices, y_new=...) what other targets would do."
             )
+        self._check_replaces("relabel_effects")
         if X is None or y is None:
             raise ValueError("relabel_effects needs held-out rows X and their labels y.")
         features = self._test_features(X)

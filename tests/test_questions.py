@@ -57,6 +57,14 @@ def test_replacements_that_cannot_be_used(case):
             ask()
 
 
+def test_the_second_order_expansion_is_one_of_removals():
+    model = InfluenceEstimator(LogisticRegression(), method="second_order").fit(BINARY.X, BINARY.y)
+    with pytest.raises(ValueError, match=r"'second_order' and X_new and y_new do not go together.*'newton' or"):
+        model.influence_on_params([0], X_new=BINARY.X[:1], y_new=[0])
+    with pytest.raises(ValueError, match="'second_order' and relabel_effects do not go together"):
+        model.relabel_effects(BINARY.X_test, BINARY.y_test)
+
+
 def test_targets_of_another_number():
     model = InfluenceEstimator(Ridge()).fit(TARGETS.X, TARGETS.y)
     with pytest.raises(ValueError, match="y_new cannot be used: y has 2 targets, but the model was fitted on 3"):

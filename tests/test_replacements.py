@@ -1,5 +1,6 @@
 """Replaced rows: the dense step, real retraining, flat directions, the span of the rows, classes of one row."""
 
+import copy
 import warnings
 
 import cases
@@ -81,6 +82,17 @@ def test_a_new_row_has_its_own_loss_in_full(S, f):
     c, _ = _own_pull(Softmax(), y, start, A, s)
     after = start + np.einsum("kab,kb->ka", A, c)
     np.testing.assert_allclose(c, -s[:, None] * Softmax().gradient(y, after), rtol=1e-9, atol=1e-13 / S)
+
+
+@pytest.mark.parametrize("name", ["ridge dual", "classifier balanced", "multinomial balanced", "binary dual"])
+def test_what_update_would_make_of_the_model(name):
+    """The same rows for good: exactly where the loss is squared."""
+    family, given = FAMILIES[name], new_rows(name, "X_new", scale=0.1)
+    model = FAMILIES[name].fit()
+    change = model.influence_on_params(ROWS[:1], X_new=given["X_new"][:1])[0]
+    updated = copy.deepcopy(model).update(ROWS[:1], X_new=given["X_new"][:1])
+    exact = family.off_gauge(updated.params_ - model.params_)
+    close(family.off_gauge(change), exact, 1e-8 if family.squared else 0.05)
 
 
 @every_family
@@ -288,7 +300,7 @@ def test_a_row_of_high_leverage_warns_before_and_after():
     low, high = model.leverages().argmin(), model.leverages().argmax()
     with pytest.warns(UserWarning, match=f"Row {high}, or what replaces it, has a leverage of .* above 0.5"):
         model.influence_on_params([high], X_new=case.X[[low]])
-    with pytest.warns(UserWarning, match=f"Row {low}, or what replaces it, has a leverage"):
+    with pytest.warns(UserWarning, match=f"Row {low}, or what replaces it, has a .* update on a copy"):
         model.influence_on_params([low], X_new=50 * case.X[[high]], y_new=1 - case.y[[high]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
