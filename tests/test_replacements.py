@@ -354,3 +354,20 @@ def test_the_new_rows_are_held_once():
     model.leverages()
     with sklearn.config_context(working_memory=16):
         assert peak_of(lambda: model.influence_on_loss(X[:2000], y[:2000], X_new=X[::-1], aggregate="mean")) < 64
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@both_methods
+def test_log_losses_with_more_columns_than_rows(n_classes, method):
+    """The extended span gives what the estimator's own parameters give."""
+    case = cases.tiny_classification(n_samples=18, n_features=30, n_classes=n_classes)
+    estimator, given = LogisticRegression(tol=1e-10), dict(X_new=case.X_test[:3], y_new=case.y_test[:3])
+    dual, primal = (
+        InfluenceEstimator(estimator, method=method, representation=representation).fit(case.X, case.y)
+        for representation in ("dual", "primal")
+    )
+    rows = [4, 1, 11]
+    close(dual.influence_on_params(rows, **given), primal.influence_on_params(rows, **given), 1e-8)
+    for test in ((None, None), (case.X_test, case.y_test)):
+        close(dual.influence_on_loss(*test, rows, **given), primal.influence_on_loss(*test, rows, **given), 1e-8)
+    close(dual.relabel_effects(case.X_test, case.y_test), primal.relabel_effects(case.X_test, case.y_test), 1e-8)
