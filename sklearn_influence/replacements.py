@@ -114,7 +114,7 @@ def replacement_effects(objective, factor, change, method):
     parts, own = [], weighting.codes[change.rows]
     for a, b in np.unique(np.stack([own, make.to], axis=1), axis=0):
         columns = np.flatnonzero((own == a) & (make.to == b))
-        weights = objective.sample_weight if a == b else make.padded(weighting.without_typical(a, b))
+        weights = make.padded(weighting.without_typical(a, b))
         own_factor = factor
         if a != b:
             curvature = objective.with_(sample_weight=weights).curvature()
@@ -224,8 +224,7 @@ class _Builder:
         would overshoot without bound. Without the old row the new one's outputs are ``f + a + S c`` under its pull c,
         and ``c = -s' u'(f + a + S c)`` has one solution, to which Newton's method goes down.
         """
-        arms, shift_invariant = len(A), self.objective.loss.shift_invariant
-        leaving = effects.pull
+        arms, leaving = len(A), effects.pull
         if arms == 1:
             leaving = leaving + self.weight[columns][:, None] * self.gradients[columns]
         for part in blocks(len(effects), block_size(80 * effects.pull.shape[1] ** 2)):
@@ -241,8 +240,6 @@ class _Builder:
             S = own + back @ bend @ to_old
             arriving, h = _own_pull(self.objective.loss, self.targets[one], self.outputs[one] + a, S, s)
             pull += apply(bend, apply(to_old, arriving))
-            if shift_invariant:  # no curvature sees a common shift, and A's can be large
-                pull -= pull.mean(axis=1, keepdims=True)
             effects.largest[part] = np.maximum(effects.largest[part], h / (1.0 + h))
             if arms == 1:
                 effects.pull[part] = pull + arriving

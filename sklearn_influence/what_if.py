@@ -152,7 +152,9 @@ class WhatIfMixin(InfluenceMixin):
         Notes
         -----
         The columns are those of ``influence_on_loss(X, y, indices, y_new=..., aggregate="mean")``, and the (m, k)
-        effects are never held. Cost: n_classes times that of such a call.
+        effects are never held. Exact for squared losses; a log loss's effects are overestimated where the model fits
+        nearly every row, for there a turned label moves the curvature of the others too. Cost: n_classes times that of
+        such a call.
 
         Examples
         --------

@@ -263,6 +263,18 @@ def test_more_columns_than_rows(estimator, representation, k, container):
         close(change, retraining.retrain(estimator, X, y) - before, 1e-8)
 
 
+@pytest.mark.parametrize("representation", ["primal", "dual"])
+def test_a_new_label_without_weight_is_a_removal(representation):
+    """Of rows that hold a direction each: what is left is stepped on directly, in a span of its own."""
+    case = cases.tiny_classification(n_samples=12, n_features=30)
+    estimator = RidgeClassifier(alpha=1e-7, class_weight={0: 1.0, 1: 0.0})
+    model = InfluenceEstimator(estimator, representation=representation).fit(case.X, case.y)
+    row = int(np.flatnonzero(case.y == 0)[1])
+    exact = retraining.retrain(estimator, case.X, case.y, keep=np.arange(12) != row)
+    exact -= retraining.retrain(estimator, case.X, case.y)
+    close(model.influence_on_params([row], y_new=[1])[0], exact, 1e-6)
+
+
 def test_sparse_new_rows_for_dense_ones_and_back():
     given = new_rows("multinomial", "X_new")["X_new"]
     for name in ("multinomial", "multinomial csr", "multinomial csr dual"):

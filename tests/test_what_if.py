@@ -222,6 +222,18 @@ def test_relabelling_under_a_log_loss_ranks_as_retraining_does():
     assert 0.8 < effects @ exact / (exact @ np.array(exact)) < 1.2
 
 
+def test_relabelling_warns_where_one_step_is_rough():
+    case = cases.breast_cancer()
+    model = InfluenceEstimator(LogisticRegression()).fit(case.X, case.y)
+    with pytest.warns(
+        UserWarning, match=r"Row \d+, or what replaces it, has a leverage of 0.[5-9].* above 0.5.* update on"
+    ):
+        model.relabel_effects(case.X_test, case.y_test)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        InfluenceEstimator(LogisticRegression(C=1e-3)).fit(case.X, case.y).relabel_effects(case.X_test, case.y_test)
+
+
 def test_relabelling_by_another_loss():
     case = FAMILIES["binary"].case
     model = fitted("binary")
