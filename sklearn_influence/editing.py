@@ -7,13 +7,12 @@ import numpy as np
 
 from . import certificates, newton
 from .effects import smallest_norm
-from .newton import Nearby
+from .newton import SAME, Nearby
 from .solvers import ConjugateGradient
 from .solvers.choice import cost_in_passes
 from .solvers.steps import is_penalised
 
-# A factor made this near, in logs of the curvature, is that of the point itself; this near, good for a certificate.
-_SAME = 1e-7
+# A factor made this near, in logs of the curvature, is good for a certificate.
 _CLOSE = 0.1
 
 
@@ -194,7 +193,7 @@ def edited_minimum(edited, edit, before=None, *, tol, max_iter, as_written, solv
     certificate.update(dict.fromkeys(("n_removed", "n_updated", "n_added"), 0), **edit.counts)
     certificate.update(n_retained=edited.n_rows, seconds=time.perf_counter() - started)
     # A factor by way of the one before is about a mean that rows which have left are part of.
-    keep = last is not nearby and not last.factor.iterative and last.ratio(edited) <= _SAME
+    keep = last is not nearby and not last.factor.iterative and last.ratio(edited) <= SAME
     return edited, last.factor if keep else None, certificate
 
 
@@ -232,7 +231,7 @@ def _certified(edited, info, tol, max_iter, as_written, solver):
     converged, n_iter, nearby = info.converged, info.n_iter, info.nearby
     ratio = nearby.ratio(edited)
     bound = None if ratio > _CLOSE else certificates.distance_bound(edited, nearby.factor, ratio)
-    if bound is None or (not bound.valid and ratio > _SAME):
+    if bound is None or (not bound.valid and ratio > SAME):
         nearby = _here(edited, solver, nearby.factor)
         bound = certificates.distance_bound(edited, nearby.factor)
     while not bound.valid and n_iter < max_iter:

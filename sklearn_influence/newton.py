@@ -13,8 +13,8 @@ from .solvers.steps import error_norms, is_penalised, newton_step
 NEAR = 0.5
 # A factor of an earlier point serves on while so few more steps with it are enough, or as many as a new one costs.
 _PATIENCE = 2
-# Below this decrement the curvature of one step earlier is the curvature here, to a relative 1e-7 or better.
-_SAME_CURVATURE = 1e-7
+# Curvatures this near, in logs, are the same one.
+SAME = 1e-10
 # The first of several steps need not be solved closer than Newton's method is there, and the last not closer than this.
 _FIRST_STEP = 1e-2
 _LAST_STEP = 0.1
@@ -50,8 +50,8 @@ class Nearby:
 class NewtonInfo:
     """How a minimisation went: ``decrement`` is sqrt(g' H^-1 g) before the last step.
 
-    ``factor`` belongs to the returned parameters (to a relative 1e-7), or is None; ``nearby`` is the last factor there
-    was, with where it was made, or None.
+    ``factor`` belongs to the returned parameters, or is None; ``nearby`` is the last factor there was, with where it
+    was made, or None.
     """
 
     converged: bool
@@ -88,7 +88,7 @@ def minimise(objective, *, solver=None, nearby=None, scale=None, tol=1e-10, max_
     """
     solver = Direct() if solver is None else solver
     fresh, previous, decrement = False, np.inf, np.inf
-    converged, n_iter, made_at, longest = False, 0, np.inf, 0.0
+    converged, n_iter, longest = False, 0, 0.0
     last = factor = None if nearby is None else nearby.factor
     first = None
     while n_iter < max_iter and not converged:
@@ -104,7 +104,6 @@ def minimise(objective, *, solver=None, nearby=None, scale=None, tol=1e-10, max_
             first = ahead if first is None else first
             precision = _step_precision(ahead, first, tol * reference)
         step, decrement = newton_step(factor, gradient, precision)
-        made_at = decrement if fresh else made_at
         near, goal = off <= NEAR, tol * reference * np.exp(-0.5 * min(off, NEAR))
         # Squared loss: one step with the true curvature is the answer, whatever its size.
         done = decrement <= goal or (off == 0.0 and objective.loss.quadratic and n_iter > 0)
@@ -122,11 +121,9 @@ def minimise(objective, *, solver=None, nearby=None, scale=None, tol=1e-10, max_
         previous, fresh = decrement, fresh and objective.loss.quadratic
         if length < 1.0 or (factor.iterative and not objective.loss.quadratic):
             factor = None  # far away, or where a new curvature costs nothing
-    exact = objective.loss.quadratic and nearby is not None and nearby.offset == 0.0
-    converged = converged or (exact and n_iter > 0)
-    # Chord steps leave the factor behind: what counts is how far off the point was that it was made at.
-    if not (made_at <= _SAME_CURVATURE or exact):
-        factor = None
+    off = np.inf if nearby is None else nearby.ratio(objective)
+    converged = converged or (off == 0.0 and objective.loss.quadratic and n_iter > 0)
+    factor = nearby.factor if off <= SAME else None
     if factor is None and last is not None and last.iterative:  # its preconditioner is worth keeping
         factor = solver.factor(objective.curvature(), preconditioner=last)
         nearby = Nearby(factor, objective.outputs())
