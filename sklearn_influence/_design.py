@@ -11,6 +11,8 @@ _GRAM_ROWS = 2048
 _GRAM_COLUMNS = 512
 # The part of the working memory for blocks of one pass over the rows: larger ones are no faster.
 _PASS = 1 / 16
+# Where more rows in a row stay than this, they are copied at once.
+_COPIED = 100
 # Numbers that fit the second-level cache.
 _CACHED = 2**17
 # Relative to its mean, a column's spread below this is the rounding of the mean.
@@ -46,9 +48,13 @@ class Design:
 
     def take(self, rows):
         """The design of some rows: a view for a slice, a copy for positions."""
-        new = Design(self.X[rows], self.fit_intercept)
+        new = Design(_without(self.X, ~rows) if self._drops_few(rows) else self.X[rows], self.fit_intercept)
         new._norms = None if self._norms is None else self._norms[rows]
         return new
+
+    def _drops_few(self, rows):
+        is_mask = isinstance(rows, np.ndarray) and rows.dtype == bool
+        return is_mask and not self.is_sparse and _COPIED * (len(rows) - np.count_nonzero(rows)) < len(rows)
 
     def replace(self, rows, X):
         """A copy with other features X (k, d) at some positions, in the container and precision of the rest."""
@@ -246,6 +252,16 @@ class Design:
             X = self.X[rows].astype(np.float64, copy=False)
             np.einsum("ij,ij->i", X, X, out=out[rows])
         return np.sqrt(out, out=out)
+
+
+def _without(X, gone):
+    """A copy of dense rows without the few of a mask, in long pieces: faster than row by row."""
+    ends = np.flatnonzero(gone)
+    out, at, start = np.empty((len(X) - len(ends), X.shape[1]), dtype=X.dtype), 0, 0
+    for end in [*ends.tolist(), len(X)]:
+        out[at : at + end - start] = X[start:end]
+        at, start = at + end - start, end + 1
+    return out
 
 
 def _by_sign(w):

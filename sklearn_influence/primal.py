@@ -17,8 +17,9 @@ from .objective import class_numbers
 # Computed on first use and never pickled; those of the parameters alone are taken over to other weights.
 _OF_PARAMETERS = ("_outputs", "_gradient_by_output", "_curvature_by_output", "_curvature_factors")
 _CACHED = (*_OF_PARAMETERS, "_summed")
-# Rows of a block that stays in cache from the outputs to the sum of the gradients.
-_PASS_ROWS = 2048
+# Numbers of a block that stays in cache from the outputs to the sum of the gradients, and is worth two threads.
+_PASS = 2**20
+_NONE = np.zeros(0, dtype=np.intp)
 # Products with so many times fewer vectors than columns are made before the rows are scaled.
 _FEW = 4
 # Rows of a block whose whitened copy stays in cache.
@@ -92,13 +93,11 @@ class PrimalObjective:
         other.design = self.design.take(kept)
         other.y = self.y[kept]
         other.weighting = self.weighting.take(kept)
-        for name in ("_outputs", "_gradient_by_output"):  # the rows that stay have what they had
-            if name in self.__dict__:
-                other.__dict__[name] = self.__dict__[name][kept]
-        return other._weighed()
+        leaving = np.flatnonzero(~kept) if np.asarray(kept).dtype == bool else None
+        return self._hand_over(other, kept, leaving)
 
     def replace(self, rows, X=None, y=None):
-        other = copy.copy(self)
+        other, rows = copy.copy(self), np.asarray(rows)
         if X is not None:
             other.design = self.design.replace(rows, X)
         if y is not None:
@@ -106,7 +105,7 @@ class PrimalObjective:
             other.y[rows] = y
             if self.weighting.codes is not None:
                 other.weighting = self.weighting.replace(rows, class_numbers(y))
-        return other._weighed()
+        return self._hand_over(other, slice(None), rows, rows)
 
     def append(self, X, y, sample_weight):
         other = copy.copy(self)
@@ -114,11 +113,30 @@ class PrimalObjective:
         other.y = np.concatenate([self.y, y])
         codes = None if self.weighting.codes is None else class_numbers(y)
         other.weighting = self.weighting.append(sample_weight, codes)
-        return other._weighed()
+        return self._hand_over(other, slice(None), _NONE, np.arange(self.n_rows, other.n_rows))
 
-    def _weighed(self):
-        self.sample_weight = self.weighting.effective()
-        return self
+    def _hand_over(self, other, kept, leaving, entering=_NONE):
+        """``other`` with its weights, and with what is known here of the ``kept`` rows: their outputs, and the sum of
+        the gradients, less those of the rows that leave (None: not known which), plus those of the rows that enter."""
+        other.sample_weight = other.weighting.effective()
+        if "_gradient_by_output" not in self.__dict__:
+            return other
+        rows, known = other.design.take(entering), {}
+        f = rows.dot(self._theta(self.params[:, None]))
+        new = {"_outputs": f, "_gradient_by_output": self.loss.gradient(other.y[entering], f)}
+        for name, values in new.items():
+            known[name] = np.empty((other.n_rows, self.n_outputs))
+            stay = self.__dict__[name][kept]
+            known[name][: len(stay)] = stay
+            known[name][entering] = values
+        # Fewer rows are summed than stay, and balanced weights have not moved them all.
+        few = leaving is not None and len(leaving) + len(entering) < other.n_rows
+        if "_summed" in self.__dict__ and few and not self.weighting.balanced:
+            u = self.sample_weight[leaving, None] * self._gradient_by_output[leaving]
+            known["_summed"] = self._summed - self.design.take(leaving).tdot(u)
+            known["_summed"] += rows.tdot(other.sample_weight[entering, None] * new["_gradient_by_output"])
+        other.__dict__.update(known)
+        return other
 
     def read_rows(self, X):
         return Design(X, self.fit_intercept)
@@ -196,7 +214,7 @@ class PrimalObjective:
             return self.design.tdot(s * self._gradient_by_output)
         theta, summed = self._theta(self.params[:, None]), np.zeros((self.design.width, self.n_outputs))
         f, u = np.empty((2, self.n_rows, self.n_outputs))
-        for part in blocks(self.n_rows, _PASS_ROWS):
+        for part in blocks(self.n_rows, max(_PASS // self.design.width, 256)):
             rows = self.design.take(part).in_double()
             f[part] = rows.dot(theta)
             u[part] = self.loss.gradient(self.y[part], f[part])

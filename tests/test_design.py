@@ -80,6 +80,19 @@ def test_take_and_centred(both):
     assert design.take(slice(0, 0)).n_rows == 0
 
 
+@pytest.mark.parametrize("gone", [[], [0], [7], [349], [3, 4, 348], [0, 1, 349]])
+def test_masks_that_drop_few_rows_are_copies_of_the_others(gone):
+    X = np.random.default_rng(0).standard_normal((350, 3))
+    design, kept = Design(X, True), np.ones(350, dtype=bool)
+    kept[gone] = False
+    assert design._drops_few(kept)
+    design.norms()
+    taken = design.take(kept)
+    np.testing.assert_array_equal(taken.X, X[kept])
+    np.testing.assert_array_equal(taken.norms(), np.linalg.norm(X[kept], axis=1))
+    assert not np.shares_memory(taken.X, X)
+
+
 def test_blocks_give_the_same_numbers(both):
     design, Z, _ = both
     V, U = np.ones((Z.shape[1], 1)), np.ones((N, 1))
