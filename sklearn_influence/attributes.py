@@ -41,8 +41,10 @@ def tells(method):
 class FittedMixin:
     """Fitted attributes and the curvature, for an estimator that calls ``_remember`` when it is fitted."""
 
-    def _remember(self, family, objective, *, frozen=False):
-        """Take up a new fit: the objective at the estimator's parameters, nothing factored yet."""
+    def _remember(self, family, objective, *, frozen=False, budget=None):
+        """Take up a new fit: the objective at the estimator's parameters, nothing factored yet; and the budget of
+        removals that its noise hides."""
+        self._budget = budget
         self._fitted = FittedModel(family, objective, frozen=frozen)
         self._certificate = None
         self.edits_ = ()
@@ -151,6 +153,18 @@ class FittedMixin:
         if getattr(self, "_certificate", None) is None:
             raise AttributeError(f"{type(self).__name__} has no certificate_ yet: unlearn, update and extend make one.")
         return self._certificate
+
+    @property
+    def budget_remaining_(self):
+        """By how much the gradient on the model's rows may still grow under the claim of the ``perturbation`` given to
+        ``fit``; see :class:`sklearn_influence.privacy.RemovalBudget`."""
+        check_is_fitted(self)
+        if self._budget is None:
+            raise AttributeError(
+                f"{type(self).__name__} has no budget_remaining_: fit it with perturbation="
+                "privacy.ObjectivePerturbation(...) for one."
+            )
+        return self._budget.remaining
 
     @tells
     def leverages(self, indices=None):

@@ -8,6 +8,7 @@ import numpy as np
 from . import certificates, newton
 from .effects import smallest_norm
 from .newton import SAME, Nearby
+from .privacy import gauge_free
 from .solvers import ConjugateGradient
 from .solvers.choice import cost_in_passes
 from .solvers.steps import is_penalised
@@ -147,7 +148,7 @@ class Written:
         return objective.with_(params=unknowns), lost
 
 
-def edited_minimum(edited, edit, before=None, *, tol, max_iter, as_written, solver):
+def edited_minimum(edited, edit, before=None, *, tol, max_iter, as_written, solver, within=np.inf):
     """Minimise an objective of edited rows, and certify the result.
 
     Parameters
@@ -165,6 +166,8 @@ def edited_minimum(edited, edit, before=None, *, tol, max_iter, as_written, solv
         ``as_written(objective)``: the objective at parameters that the estimator can hold, and what that leaves out.
     solver : solver
         The exact one that the options mean.
+    within : float, optional
+        Where the certificate's bound is above, further steps are taken.
 
     Returns
     -------
@@ -189,7 +192,7 @@ def edited_minimum(edited, edit, before=None, *, tol, max_iter, as_written, solv
         own_solver = nearby.factor.solver
         edited, info = newton.minimise(edited, solver=own_solver, nearby=nearby, tol=tol, max_iter=max_iter)
     edited, _ = smallest_norm(edited, info.nearby.factor)
-    edited, last, certificate = _certified(edited, info, tol, max_iter, as_written, solver)
+    edited, last, certificate = _certified(edited, info, tol, max_iter, as_written, solver, within)
     certificate.update(dict.fromkeys(("n_removed", "n_updated", "n_added"), 0), **edit.counts)
     certificate.update(n_retained=edited.n_rows, seconds=time.perf_counter() - started)
     # A factor by way of the one before is about a mean that rows which have left are part of.
@@ -225,7 +228,7 @@ def _weights_moved(objective, edited, edit):
     return float(np.abs(np.log(after[weigh] / before[weigh])).max(initial=0.0))
 
 
-def _certified(edited, info, tol, max_iter, as_written, solver):
+def _certified(edited, info, tol, max_iter, as_written, solver, within):
     """A minimised objective as the estimator can hold it, the factor nearest to it, and the certificate for it."""
     edited, lost = as_written(edited)
     converged, n_iter, nearby = info.converged, info.n_iter, info.nearby
@@ -234,17 +237,39 @@ def _certified(edited, info, tol, max_iter, as_written, solver):
     if bound is None or (not bound.valid and ratio > SAME):
         nearby = _here(edited, solver, nearby.factor)
         bound = certificates.distance_bound(edited, nearby.factor)
-    while not bound.valid and n_iter < max_iter:
+    while not (bound.valid and bound.param_bound + lost <= within) and n_iter < max_iter:
         moved, step = newton.minimise(edited, solver=solver, nearby=nearby, tol=tol, max_iter=1)
         moved, moved_lost = as_written(moved)
         n_iter += step.n_iter
         next_nearby = _here(moved, solver, nearby.factor)
         certificate = certificates.distance_bound(moved, next_nearby.factor)
-        if not certificate.valid and not certificate.newton_decrement < 0.5 * bound.newton_decrement:
+        there = certificate.valid and certificate.param_bound + moved_lost <= within
+        better = there or certificate.valid > bound.valid
+        if not (better or certificate.newton_decrement < 0.5 * bound.newton_decrement):
             break
         edited, nearby, bound, lost = moved, next_nearby, certificate, moved_lost
     bound.update(param_bound=bound.param_bound + lost, converged=bool(converged and bound.pop("solved")), n_iter=n_iter)
     return edited, nearby, bound
+
+
+def perturbed_minimum(objective, perturbation, represent, as_written, solver):
+    """An objective with a perturbation's noise in it, at its minimum as the estimator can hold it; ``represent`` gives
+    it the unknowns that it is minimised in.
+
+    Raises
+    ------
+    ValueError
+        Where that has no minimum, or Newton's method does not find it.
+    """
+    # What no output sees of the parameters says how they were found, and would stay in them for ever.
+    start = objective.with_(params=gauge_free(objective, objective.params))
+    found, info = newton.minimise_anew(represent(perturbation.perturb(start)), solver=solver, max_iter=100)
+    if not info.converged:
+        raise ValueError(
+            f"The objective with noise in it was not minimised in {info.n_iter} Newton steps: its sigma of "
+            f"{perturbation.sigma:g} is large beside the rows' own gradients. Choose a smaller sigma, or more penalty."
+        )
+    return as_written(found.primal())[0]
 
 
 def _here(objective, solver, last):

@@ -20,6 +20,7 @@ from .attributes import FittedMixin
 from .editing import Addition, Correction, Removal, Written, edited_minimum
 from .fitted import FittedModel
 from .objective import class_numbers
+from .privacy import Release, check_optimum, residual_norm
 
 
 class UnlearningMixin(FittedMixin):
@@ -30,7 +31,18 @@ class UnlearningMixin(FittedMixin):
     ``_transformers_remember(source, refitted, seen)``.
     """
 
-    def unlearn(self, indices, *, refit_transformers=False, tol=1e-10, max_iter=50):
+    def unlearn(
+        self,
+        indices,
+        *,
+        refit_transformers=False,
+        tol=1e-10,
+        max_iter=50,
+        epsilon=None,
+        delta=None,
+        bound=1e-8,
+        random_state=None,
+    ):
         """Take rows out of the model for good: it becomes the one that a refit without them gives.
 
         Parameters
@@ -46,6 +58,16 @@ class UnlearningMixin(FittedMixin):
             curvature; the last step is then still taken.
         max_iter : int, default=50
             Newton steps at most. Out of steps the last iterate is kept, with a warning and ``converged=False``.
+        epsilon, delta : float, default=None
+            Give both for (epsilon, delta)-certified removal: ``estimator_`` then holds the certified optimum plus
+            Gaussian noise that hides it among refits without the rows, by the exact profile of the Gaussian mechanism.
+            What that claims and assumes, one release above all, is said in the documentation's page on the certificate.
+        bound : float, default=1e-8
+            The distance from a refit that this noise is made for, in the parameters' units; to be fixed before any
+            request. Steps are taken until the certificate is within it, and the edit is refused where it cannot be. The
+            noise never follows from the certificate itself.
+        random_state : int, RandomState instance or None, default=None
+            Of the noise. Whoever knows it can take the noise off again: for tests only.
 
         Returns
         -------
@@ -59,7 +81,9 @@ class UnlearningMixin(FittedMixin):
               holds;
             * valid, converged, n_iter, n_removed (and n_updated, n_added, 0 here), n_retained, seconds;
             * remembers: what still depends on the rows, in sentences: transformers, a search's choices, a pipeline's
-              cache. The certificate is about the final model only, and no claim about privacy.
+              cache. The certificate is about the final model only, and no claim about privacy without ``epsilon``;
+            * with it also epsilon, delta, sigma (of the noise) and bound; param_bound then has the noise in it, and
+              holds but for a chance of 1e-12; gradient_norm, newton_decrement and r_nu are those without noise.
 
             ``edits_`` has it too, behind those of the edits before.
 
@@ -67,7 +91,8 @@ class UnlearningMixin(FittedMixin):
         ------
         ValueError
             For indices that cannot be used, for removing every row or every row of a class; for
-            ``refit_transformers=True`` where there are none. The model is then unchanged.
+            ``refit_transformers=True`` where there are none; for a model that cannot be certified to be within
+            ``bound``; for a spent removal budget. The model is then unchanged.
 
         Notes
         -----
@@ -91,11 +116,12 @@ class UnlearningMixin(FittedMixin):
         if indices is None:
             raise ValueError("unlearn needs the rows to remove; indices=None would mean all of them.")
         limits = self._limits(refit_transformers, tol, max_iter)
+        release = self._release(epsilon, delta, bound, random_state)
         positions = check_indices(indices, self.sample_indices_, self.n_samples_fit_)
         if len(positions) == 0:
             return self
         check_leaves_a_model(self._objective.weighting, positions, getattr(self, "classes_", None), "unlearn")
-        return self._edit(Removal(positions), **limits)
+        return self._edit(Removal(positions), release=release, **limits)
 
     def update(self, indices, X_new=None, y_new=None, *, refit_transformers=False, tol=1e-10, max_iter=50):
         """Correct rows of the model for good: it becomes the one that a refit with the corrected rows gives.
@@ -209,11 +235,29 @@ class UnlearningMixin(FittedMixin):
         check_flag("refit_transformers", refit_transformers)
         if refit_transformers:
             self._check_transformers()
+        if refit_transformers and self._budget is not None:
+            raise ValueError(
+                "refit_transformers=True makes another objective than the one that fit put noise into. Leave the "
+                "transformers as they are, or fit the whole pipeline again with new noise."
+            )
         return dict(
             refit_transformers=refit_transformers,
             tol=check_tolerance("tol", tol),
             max_iter=check_count("max_iter", max_iter),
         )
+
+    def _release(self, epsilon, delta, bound, random_state):
+        """The claim to publish by, or None."""
+        if epsilon is None and delta is None:
+            return None
+        if epsilon is None or delta is None:
+            raise ValueError(f"Give both epsilon and delta, or neither; got epsilon={epsilon!r}, delta={delta!r}.")
+        if self._budget is not None:
+            raise ValueError(
+                "The model was fitted with noise in its objective, which has an epsilon and a delta of its own; leave "
+                "them out here."
+            )
+        return Release(epsilon, delta, bound, random_state)
 
     def _new_rows(self, X, y, n):
         """Features and targets as the objective takes them, each None where not given; n rows of both where n is."""
@@ -225,11 +269,12 @@ class UnlearningMixin(FittedMixin):
                 raise ValueError(f"{name} must have one entry for each of the {n} rows, got {given.shape[0]}.")
         return rows, targets
 
-    def _edit(self, edit, X=None, y=None, *, refit_transformers, tol, max_iter):
+    def _edit(self, edit, X=None, y=None, *, refit_transformers, tol, max_iter, release=None):
         """Make an edit, X and y being its rows as they were given; all that can fail comes first, on copies."""
         options, family = self._options(), self._fitted.family
         source, n_rows = self._edited_source(edit, X, y), len(self.sample_indices_)
         limits = dict(tol=tol, max_iter=max_iter, solver=self._fitted.exact_solver(options))
+        limits |= {} if release is None else dict(within=release.bound)
         if refit_transformers:
             weight = edit.weights(self._objective.weighting.sample_weight)
             estimator, final, start = self._transform_again(source, weight)
@@ -238,15 +283,24 @@ class UnlearningMixin(FittedMixin):
             final = copy.copy(self._final_step)
             estimator = self._with_final(final)
             edited, before = self._fitted.with_rows(options, edit.apply)
+        if self._budget is not None:
+            check_optimum(edited)
         written = Written(family, final)
         objective, factor, certificate = edited_minimum(edited, edit, before, as_written=written, **limits)
-        params = written.params(objective)
+        params, budget = written.params(objective), self._budget
+        if release is not None:
+            certificate = release.certificate(certificate, len(params))
+            params, factor = family.as_written(final, release.params(objective.primal(), params)), None
+            objective = objective.with_(params=objective.from_params(params))
+        if budget is not None:
+            budget = budget.spend(residual_norm(objective.primal().with_(params=params)))
         family.write(final, params, edit.origin(n_rows))
         certificate.remembers = [
             *self._transformers_remember(source, refit_transformers, edit.seen),
             *family.remembers(final, edit.seen),
         ]
-        edited = FittedModel.after_edit(family, objective, factor, params, settled=certificate.converged)
+        settled = certificate.converged and release is None
+        edited = FittedModel.after_edit(family, objective, factor, params, settled=settled)
         if not certificate.converged:
             warnings.warn(
                 f"{edit.verb} did not converge in {certificate.n_iter} Newton steps: the decrement is "
@@ -258,7 +312,7 @@ class UnlearningMixin(FittedMixin):
         after = edit.numbers(before, self.n_samples_fit_)
         touched = before[edit.leaving] if len(edit.leaving) else after[n_rows:]
         self.estimator_, self._fitted, self._certificate, self._source = estimator, edited, certificate, source
-        self.sample_indices_ = after
+        self.sample_indices_, self._budget = after, budget
         self.n_samples_fit_ = max(self.n_samples_fit_, int(after[-1]) + 1)
         self.edits_ = (*self.edits_, Bunch(kind=edit.verb, indices=touched, certificate=certificate))
         return self

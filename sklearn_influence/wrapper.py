@@ -13,6 +13,9 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from . import composite, recording
 from ._validation import check_no_dates, check_rows, check_weights, count_rows, take_rows, unused_categories
 from .composite import check_composite
+from .editing import Written, perturbed_minimum
+from .fitted import FittedModel
+from .privacy import ObjectivePerturbation
 from .what_if import WhatIfMixin
 
 # The rows that a final step takes.
@@ -41,6 +44,17 @@ def _warn_steps_that_differ(estimator, X, y):
             UserWarning,
             stacklevel=3,
         )
+
+
+def _check_perturbation(perturbation, frozen):
+    if perturbation is None:
+        return
+    if not isinstance(perturbation, ObjectivePerturbation):
+        raise TypeError(
+            f"perturbation must be a privacy.ObjectivePerturbation, got {perturbation!r:.80}; leave it out for none."
+        )
+    if frozen:
+        raise ValueError("A FrozenEstimator is not fitted here, so that no noise can be put into its objective.")
 
 
 class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
@@ -181,7 +195,7 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
         lazy = {"params_", "stationarity_"} if hasattr(self, "estimator_") else set()
         return [name for name in object.__dir__(self) if name in lazy or hasattr(self, name)]
 
-    def fit(self, X, y, sample_weight=None, **fit_params):
+    def fit(self, X, y, sample_weight=None, *, perturbation=None, **fit_params):
         """Fit the estimator; nothing else is computed yet.
 
         Parameters
@@ -191,6 +205,9 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative, for the final step: in a pipeline they are passed on as ``step__sample_weight``, which may be
             given instead; with metadata routing the requests of the estimators decide.
+        perturbation : privacy.ObjectivePerturbation, default=None
+            Noise for the final step's objective: the model becomes the minimum of the noisy one, and unlearning it is
+            (epsilon, delta)-certified for as long as ``budget_remaining_`` is not spent.
         **fit_params
             Passed to the estimator's ``fit``.
 
@@ -211,6 +228,7 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
         self._check_options()
         family = check_composite(self.estimator)
         frozen = composite.is_frozen(self.estimator)
+        _check_perturbation(perturbation, frozen)
         check_rows(X, y)
         n = count_rows(X)
         if frozen and count_rows(y) != n:  # no other fit will check it
@@ -240,14 +258,31 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
         objective = family.read(final, rows, y, np.ones(rows.shape[0]) if weight is None else weight)
         if frozen:
             _warn_steps_that_differ(estimator, X, y)
+        if perturbation is not None:
+            objective = self._perturbed(family, final, objective, perturbation)
         self.estimator_ = estimator
         for name in ("classes_", "n_features_in_", "feature_names_in_"):
             self.__dict__.pop(name, None)
             if hasattr(estimator, name):
                 setattr(self, name, getattr(estimator, name))
         self._source = recording.Source(X, y, fit_params) if composite.has_transformers(estimator) else None
-        self._remember(family, objective, frozen=frozen)
+        budget = None if perturbation is None else perturbation.budget()
+        self._remember(family, objective, frozen=frozen, budget=budget)
         return self
+
+    def _perturbed(self, family, final, objective, perturbation):
+        """The objective with noise in it, at its minimum, which ``final`` then holds."""
+        fitted, written = FittedModel(family, objective), Written(family, final)
+        options = fitted.resolved(self._check_options(), self.method)
+        objective = perturbed_minimum(
+            objective,
+            perturbation,
+            lambda perturbed: family.represent(perturbed, options.representation),
+            written,
+            fitted.exact_solver(options),
+        )
+        family.write(final, written.params(objective))
+        return objective
 
     # -- what stands around the final step --------------------------------------------------------------------------
 

