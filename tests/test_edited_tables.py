@@ -169,3 +169,24 @@ def test_rows_of_every_container_are_joined():
     assert list(joined["kind"].cat.categories) == ["u", "v", "w"]
     assert list(first["kind"].cat.categories) == ["u", "v"]
     assert len(take_rows(joined, [4, 0])) == 2
+
+
+@pytest.mark.parametrize("estimator", [LOGISTIC, Ridge()], ids=["logistic", "ridge"])
+def test_nothing_of_a_corrected_person_is_kept(estimator):
+    X, y = TABLE.X.copy(), TABLE.y
+    X["region"] = X["region"].astype(object)
+    X.iloc[7, X.columns.get_loc("region")] = PLACE
+    X.iloc[7, X.columns.get_loc("prestige")] = odd = -51.828125
+    X.index = [f"person {i}" for i in range(len(X))]
+    model = InfluenceEstimator(tables.pipeline(estimator)).fit(X, y)
+    model.influence_on_params(), model.leverages()
+    scaled = model.estimator_[0].transform(X[7:8])
+    scaled = np.ravel(scaled.toarray() if sparse.issparse(scaled) else scaled)
+    traces = [PLACE.encode(), np.float64(odd).tobytes(), scaled[np.abs(scaled) > 2][:1].tobytes()]
+    assert all(len(trace) >= 8 and trace in pickle.dumps(model) for trace in traces)
+    other = X[9:10].set_axis(["person 7"])
+    model.update([7], other, y.iloc[9:10], refit_transformers=True)
+    for _ in range(2):
+        stored = pickle.dumps(vars(model) | {"estimator": None})
+        assert not any(trace in stored for trace in traces)
+        model.leverages(), model.influence_on_loss(aggregate="mean")
