@@ -17,15 +17,14 @@ from sklearn.utils import Bunch
 
 from . import _backend
 from .solvers.info import listening
-from .solvers.steps import error_norms, newton_step
+from .solvers.steps import error_patterns, solved_norms
 
 # Up to this many unknowns the smallest eigenvalue is computed; above, bounded from the penalty and the intercepts.
 _EIGENVALUES_UP_TO = 1000
 # Below this r nu a self-concordant bound is that of a quadratic to 5 %, whatever r.
 _TIGHT = 0.1
-# Iterative solves of a decrement, and of the intercepts' part of the inverse, to so many digits.
-_DECREMENT = 1e-3
-_ENTRIES = 1e-2
+# To what iterative solves are carried.
+_DIGITS = 1e-3
 
 
 def distance_bound(objective, factor, ratio=0.0):
@@ -52,10 +51,8 @@ def distance_bound(objective, factor, ratio=0.0):
     """
     gradient, factor = objective.gradient(), factor.direct or factor
     with listening() as infos:
-        # What a solve leaves is part of the bound, so that its last digits are not needed but where it is the distance.
-        step, decrement = newton_step(factor, gradient, None if objective.loss.quadratic else _DECREMENT)
-        rounding, step_rounding = error_norms(factor, objective.gradient_rounding())
-        smallest = _smallest_curvature(objective, factor) if factor.iterative or not objective.loss.quadratic else 0.0
+        step, errors, smallest = _solves(objective, factor, gradient)
+    decrement, (rounding, step_rounding) = float(np.sqrt(max(-(gradient @ step), 0.0))), errors
     left, left_in_curvature = _unsolved(factor, gradient, step, smallest)
     solved = all(info.converged for info in infos)
     bounds, r_nu = [], 0.0
@@ -87,6 +84,22 @@ def distance_bound(objective, factor, ratio=0.0):
     )
 
 
+def _solves(objective, factor, gradient):
+    """The Newton step (p,), the norms that rounding of the gradient can have in it, and the smallest curvature; by one
+    solve of all that it takes, to the digits that a bound needs: what a solve leaves is part of it."""
+    E = error_patterns(objective.gradient_rounding())
+    quadratic, intercepts = objective.loss.quadratic, _intercepts(objective)
+    asked = _asks_intercepts(objective, factor)
+    B = np.hstack([gradient[:, None], E, intercepts] if asked else [gradient[:, None], E])
+    rough = factor.iterative and not quadratic  # of a squared loss the step is the distance itself
+    X = factor(B, tol=_DIGITS)[0] if rough else factor(B)[0]
+    block = X[-objective.n_outputs :, 9:]
+    if factor.iterative and asked:  # to tol times the diagonal entries of its row and column
+        block = block * (1 + objective.n_outputs * _DIGITS / (1 - _DIGITS))
+    smallest = _smallest_curvature(objective, factor, block) if factor.iterative or not quadratic else 0.0
+    return -X[:, 0], solved_norms(E, X[:, 1:9]), smallest
+
+
 def _unsolved(factor, gradient, step, smallest):
     """How far ``step`` can be from ``-H^-1 g`` by what its solve has left: Euclidean, and in the norm of H."""
     if not factor.iterative:
@@ -97,8 +110,17 @@ def _unsolved(factor, gradient, step, smallest):
     return (left / smallest, left / np.sqrt(smallest)) if smallest > 0 else (np.inf, np.inf)
 
 
-def _smallest_curvature(objective, factor):
-    """A lower bound of H's smallest eigenvalue off its flat directions, in the user's coordinates."""
+def _asks_intercepts(objective, factor):
+    """Whether the smallest curvature is bounded from the penalty and the intercepts, instead of computed."""
+    mu = _least_penalty(objective)
+    if mu == 0.0 or not objective.fit_intercept or (objective.loss.quadratic and not factor.iterative):
+        return False
+    return factor.iterative or not (factor.nullity or factor.largest_block <= _EIGENVALUES_UP_TO)
+
+
+def _smallest_curvature(objective, factor, intercepts):
+    """A lower bound of H's smallest eigenvalue off its flat directions, in the user's coordinates; ``intercepts`` is
+    their block (q, q) of H^-1, where that is needed."""
     mu = _least_penalty(objective)
     if factor.iterative and mu == 0.0:
         return 0.0
@@ -107,20 +129,7 @@ def _smallest_curvature(objective, factor):
         largest = max(-_backend.smallest_eigenvalue(-0.5 * (M + M.T)) for M in inverses)
         return 1.0 / largest if largest > 0 else np.inf
     # |H^-1| <= |(H^-1)_ww| + |(H^-1)_bb|, and the inverse of the intercepts' Schur complement is at most 1 / mu.
-    bound = 1.0 / mu
-    if objective.fit_intercept:
-        bound += float(np.linalg.norm(_intercepts_inverse(objective, factor), 2))
-    return 1.0 / bound
-
-
-def _intercepts_inverse(objective, factor):
-    """The block of H^-1 (q, q) that belongs to the intercepts, from above."""
-    q, columns = objective.n_outputs, _intercepts(objective)
-    if not factor.iterative:
-        return factor(columns)[0][-q:]
-    # A solve to tol has each entry of the block to tol times its row's and column's diagonal ones.
-    block = factor(columns, tol=_ENTRIES)[0][-q:]
-    return block * (1 + q * _ENTRIES / (1 - _ENTRIES))
+    return 1.0 / (1.0 / mu + (float(np.linalg.norm(intercepts, 2)) if objective.fit_intercept else 0.0))
 
 
 def _least_penalty(objective):

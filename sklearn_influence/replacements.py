@@ -39,19 +39,21 @@ class Replacements:
         New features, as the final step takes them; None: the rows keep theirs.
     y : ndarray of k targets, or None
         New targets, as the loss takes them; None: the rows keep theirs.
+    leverage : ndarray of shape (k, q) or (k, q, q), or None
+        A_i of the rows by the objective's own factor, where the features stay and it is known.
     """
 
     rows: np.ndarray
     X: object = None
     y: np.ndarray | None = None
+    leverage: np.ndarray | None = None
 
     def __len__(self):
         return len(self.rows)
 
     def take(self, part):
-        return Replacements(
-            self.rows[part], None if self.X is None else self.X[part], None if self.y is None else self.y[part]
-        )
+        given = (None if one is None else one[part] for one in (self.X, self.y, self.leverage))
+        return Replacements(self.rows[part], *given)
 
 
 @dataclass
@@ -104,7 +106,7 @@ def replacement_effects(objective, factor, change, method):
     weighting, n = objective.weighting, objective.n_rows
     targets = objective.y[change.rows] if change.y is None else change.y
     objective, factor, arrivals = _with_room(objective, factor, change, targets)
-    make = _Builder(objective, weighting, change, targets, arrivals, method, n)
+    make = _Builder(objective, factor, weighting, change, targets, arrivals, method, n)
     moves = make.to is not None and weighting.balanced and (make.to != weighting.codes[change.rows]).any()
     if not moves:
         return make.effects(factor, np.arange(len(change)), objective.sample_weight, balanced=False)
@@ -145,8 +147,9 @@ def _with_room(objective, factor, change, targets):
 class _Builder:
     """What the effects of some replacements share, whatever the factor of their class."""
 
-    def __init__(self, objective, weighting, change, targets, arrivals, method, n):
-        self.objective, self.weighting, self.change, self.targets = objective, weighting, change, targets
+    def __init__(self, objective, factor, weighting, change, targets, arrivals, method, n):
+        self.objective, self.factor = objective, factor
+        self.weighting, self.change, self.targets = weighting, change, targets
         self.arrivals, self.method, self.n = arrivals, method, n
         self.to = None if weighting.codes is None else class_numbers(targets)
         self.weight = (
@@ -193,7 +196,9 @@ class _Builder:
         arms = 1 if self.arrivals is None else 2
         if arms == 1 and quadratic and (new == w).all():
             return  # another target at the same weight leaves the curvature as it is
-        W, A = objective.output_curvatures(rows), objective.leverage(factor, rows)
+        known = self.change.leverage is not None and factor is self.factor
+        A = self.change.leverage[columns] if known else objective.leverage(factor, rows)
+        W = objective.output_curvatures(rows)
         wW = w.reshape(-1, *[1] * (W.ndim - 1)) * W
         effects.largest = largest_leverage(wW * A if A.ndim == 2 else wW @ A)
         pulls, spreads, A = [effects.pull], [common_outputs(effects)], [[A]]

@@ -1,6 +1,7 @@
 """What if a row had been different: by how much its inputs count, and what each other label would do."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -190,12 +191,15 @@ class WhatIfMixin(InfluenceMixin):
         codes, out = self._objective.weighting.codes[positions], np.zeros((len(positions), len(self.classes_)))
         objective, factor = self._fitted.solved(self._options())
         rows, largest = self._test_rows(features, objective), np.zeros(len(positions))
+        curved = self.method == "newton" and not objective.loss.quadratic
+        leverage = objective.leverage(factor, positions) if curved else None
         for c, label in enumerate(self.classes_):
             columns = np.flatnonzero(codes != c)
             if not len(columns):
                 continue
             targets = self._fitted.family.encode(self._final_step, np.full(len(columns), label))
-            effects = replacement_effects(objective, factor, Replacements(positions[columns], y=targets), self.method)
+            change = Replacements(positions, None, None, leverage).take(columns)
+            effects = replacement_effects(objective, factor, replace(change, y=targets), self.method)
             largest[columns] = np.maximum(largest[columns], effects.largest)
             total, ask = np.empty(len(columns)), dict(aggregate=True, verbose=self.verbose)
             out[columns, c] = influence.loss_change(effects, rows, y, loss, self.method, total, weight, **ask)

@@ -233,7 +233,8 @@ def test_what_takes_the_place_of_leverages_errs_on_the_safe_side(name):
     largest = [certificates._largest_row(objective, f) for f in (direct, factor)]
     assert largest[0] * (1 - 1e-9) <= largest[1] <= 200 * largest[0]
     inverse = direct.curvature.decode_inverse(direct.inverse(0))
-    smallest = certificates._smallest_curvature(objective, factor)
+    intercepts = factor(certificates._intercepts(objective))[0][-objective.n_outputs :]
+    smallest = certificates._smallest_curvature(objective, factor, intercepts)
     assert 0 < smallest <= 1 / np.linalg.eigvalsh(inverse)[-1] * (1 + 1e-7)
     if not objective.fit_intercept:
         assert smallest == pytest.approx(objective.penalty.min())

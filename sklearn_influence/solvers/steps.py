@@ -24,9 +24,17 @@ def error_norms(factor, error):
     The larger of eight random patterns of signs, doubled. Rounding errors have such signs; the worst pattern of all
     would take the absolute inverse, and is met by no computation.
     """
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(len(error), 8))
-    E = error[:, None] * signs
-    solved = factor(E, tol=_ROUGHLY)[0] if factor.iterative else factor(E)[0]
+    E = error_patterns(error)
+    return solved_norms(E, factor(E, tol=_ROUGHLY)[0] if factor.iterative else factor(E)[0])
+
+
+def error_patterns(error):
+    """Errors (p, 8) of a known size with random signs."""
+    return error[:, None] * np.random.default_rng(0).choice([-1.0, 1.0], size=(len(error), 8))
+
+
+def solved_norms(E, solved):
+    """Twice the largest norms of solutions for the columns of E: in the norm of H, and Euclidean."""
     in_curvature = np.sqrt(max((E * solved).sum(axis=0).max(), 0.0))
     return 2.0 * float(in_curvature), 2.0 * float(np.linalg.norm(solved, axis=0).max())
 
