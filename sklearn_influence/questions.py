@@ -11,8 +11,6 @@ from ._validation import (
     check_groups,
     check_indices,
     check_leaves_a_model,
-    check_one_for_each,
-    named_errors,
 )
 from .effects import HIGH_LEVERAGE, row_effects
 from .groups import group_effects
@@ -79,16 +77,11 @@ class QuestionsMixin(UnlearningMixin):
             )
         self._check_replaces(given)
         positions = check_indices(indices, self.sample_indices_, self.n_samples_fit_)
-        for name, value in (("X_new", X_new), ("y_new", y_new)):
-            check_one_for_each(name, value, len(positions), indices is None)
         if not len(positions):
             return Replacements(positions)
-        X = None if X_new is None else named_errors("X_new", self._features, X_new)
-        if y_new is None:
-            return Replacements(positions, X)
-        y = named_errors("y_new", self._fitted.family.encode, self._final_step, y_new)
+        X, y = self._in_their_place(positions, X_new, y_new, indices is None)
         weighting = self._objective.weighting
-        if weighting.codes is not None:
+        if y is not None and weighting.codes is not None:
             leaving = positions[class_numbers(y) != weighting.codes[positions]]
             alone = leaving[alone_in_class(weighting, leaving)]
             if len(alone):

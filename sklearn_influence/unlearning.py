@@ -13,8 +13,10 @@ from ._validation import (
     check_indices,
     check_keeps_classes,
     check_leaves_a_model,
+    check_one_for_each,
     check_tolerance,
     check_weights,
+    named_errors,
 )
 from .attributes import FittedMixin
 from .editing import Addition, Correction, Removal, Written, edited_minimum
@@ -174,7 +176,7 @@ class UnlearningMixin(FittedMixin):
             raise ValueError("update needs X_new, y_new or both: what the rows are to become.")
         if len(positions) == 0:
             return self
-        X, y = self._new_rows(X_new, y_new, len(positions))
+        X, y = self._in_their_place(positions, X_new, y_new)
         weighting = self._objective.weighting
         if y is not None and weighting.codes is not None:
             check_keeps_classes(
@@ -226,7 +228,9 @@ class UnlearningMixin(FittedMixin):
         if X is None or y is None:
             raise ValueError("extend needs rows X and their labels y.")
         limits = self._limits(refit_transformers, tol, max_iter)
-        rows, targets = self._new_rows(X, y, None)
+        rows, targets = self._features(X), self._fitted.family.encode(self._final_step, y)
+        if len(targets) != rows.shape[0]:
+            raise ValueError(f"X and y must have the same number of rows, got {rows.shape[0]} and {len(targets)}.")
         weight = check_weights(sample_weight, len(targets), zeros=True)
         return self._edit(Addition(rows, targets, weight), X, y, **limits)
 
@@ -259,15 +263,13 @@ class UnlearningMixin(FittedMixin):
             )
         return Release(epsilon, delta, bound, random_state)
 
-    def _new_rows(self, X, y, n):
-        """Features and targets as the objective takes them, each None where not given; n rows of both where n is."""
-        rows = None if X is None else self._features(X)
-        targets = None if y is None else self._fitted.family.encode(self._final_step, y)
-        n = rows.shape[0] if n is None else n
-        for name, given in (("X", rows), ("y", targets)):
-            if given is not None and given.shape[0] != n:
-                raise ValueError(f"{name} must have one entry for each of the {n} rows, got {given.shape[0]}.")
-        return rows, targets
+    def _in_their_place(self, positions, X_new, y_new, every=False):
+        """What rows become: features as the final step takes them, targets as the loss does; None where they stay."""
+        for name, value in (("X_new", X_new), ("y_new", y_new)):
+            check_one_for_each(name, value, len(positions), every)
+        X = None if X_new is None else named_errors("X_new", self._features, X_new)
+        y = None if y_new is None else named_errors("y_new", self._fitted.family.encode, self._final_step, y_new)
+        return X, y
 
     def _edit(self, edit, X=None, y=None, *, refit_transformers, tol, max_iter, release=None):
         """Make an edit, X and y being its rows as they were given; all that can fail comes first, on copies."""
