@@ -84,3 +84,21 @@ def test_suspects_of_the_audit_are_rows_of_the_table(audit_tabular):
 def test_bad_option_is_one_error(tmp_path):
     done = _run("plot_predicted_vs_retrained.py", tmp_path, "--slow")
     assert done.returncode == 2 and "unrecognized arguments: --slow" in done.stderr
+
+
+def test_what_if(tmp_path):
+    pytest.importorskip("matplotlib")
+    done = _run("plot_what_if.py", tmp_path, "--output", "picture.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
+    lines = {
+        (name, what): [float(number) for number in numbers.split()]
+        for name, what, numbers in re.findall(r"^(\S.*?): (found|loss) +([\d. ]+)$", done.stdout, re.M)
+    }
+    by_effect, by_chance = lines["predicted effect", "found"], lines["at random", "found"]
+    assert (
+        by_effect[4] > 5 * by_chance[4] and lines["predicted effect", "loss"][4] < lines["at random", "loss"][4] - 0.04
+    )
+    right = float(re.search(r"every label right: a test loss of ([.\d]+)", done.stdout)[1])
+    assert lines["predicted effect", "loss"][4] - right < 0.01 < lines["predicted effect", "loss"][0] - right
+    assert float(re.search(r"within ([-.e\d]+) of the refit", done.stdout)[1]) < 1e-10
