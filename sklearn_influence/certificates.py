@@ -27,7 +27,7 @@ _TIGHT = 0.1
 _DIGITS = 1e-3
 
 
-def distance_bound(objective, factor, ratio=0.0):
+def distance_bound(objective, factor, ratio=0.0, rounding=None):
     """Bound the distance of an objective's parameters from its minimiser.
 
     Parameters
@@ -37,6 +37,9 @@ def distance_bound(objective, factor, ratio=0.0):
         A factored curvature of it, without damping.
     ratio : float, default=0.0
         How far that can be from the curvature at these parameters: the logarithm of the largest factor between the two.
+    rounding : tuple of float, optional
+        What rounding of the gradient can make of the step, in the norm of the curvature and Euclidean, where it has
+        been found already.
 
     Returns
     -------
@@ -51,7 +54,7 @@ def distance_bound(objective, factor, ratio=0.0):
     """
     gradient, factor = objective.gradient(), factor.direct or factor
     with listening() as infos:
-        step, errors, smallest = _solves(objective, factor, gradient)
+        step, errors, smallest = _solves(objective, factor, gradient, rounding)
     decrement, (rounding, step_rounding) = float(np.sqrt(max(-(gradient @ step), 0.0))), errors
     left, left_in_curvature = _unsolved(factor, gradient, step, smallest)
     solved = all(info.converged for info in infos)
@@ -84,20 +87,20 @@ def distance_bound(objective, factor, ratio=0.0):
     )
 
 
-def _solves(objective, factor, gradient):
+def _solves(objective, factor, gradient, rounding):
     """The Newton step (p,), the norms that rounding of the gradient can have in it, and the smallest curvature; by one
     solve of all that it takes, to the digits that a bound needs: what a solve leaves is part of it."""
-    E = error_patterns(objective.gradient_rounding())
-    quadratic, intercepts = objective.loss.quadratic, _intercepts(objective)
-    asked = _asks_intercepts(objective, factor)
-    B = np.hstack([gradient[:, None], E, intercepts] if asked else [gradient[:, None], E])
+    E = error_patterns(objective.gradient_rounding()) if rounding is None else np.zeros((len(gradient), 0))
+    quadratic, asked, k = objective.loss.quadratic, _asks_intercepts(objective, factor), 1 + E.shape[1]
+    B = np.hstack([gradient[:, None], E, *([_intercepts(objective)] if asked else [])])
     rough = factor.iterative and not quadratic  # of a squared loss the step is the distance itself
     X = factor(B, tol=_DIGITS)[0] if rough else factor(B)[0]
-    block = X[-objective.n_outputs :, 9:]
+    rounding = solved_norms(E, X[:, 1:k]) if rounding is None else rounding
+    block = X[-objective.n_outputs :, k:]
     if factor.iterative and asked:  # to tol times the diagonal entries of its row and column
         block = block * (1 + objective.n_outputs * _DIGITS / (1 - _DIGITS))
     smallest = _smallest_curvature(objective, factor, block) if factor.iterative or not quadratic else 0.0
-    return -X[:, 0], solved_norms(E, X[:, 1:9]), smallest
+    return -X[:, 0], rounding, smallest
 
 
 def _unsolved(factor, gradient, step, smallest):

@@ -230,10 +230,10 @@ def _weights_moved(objective, edited, edit):
 
 def _certified(edited, info, tol, max_iter, as_written, solver, within):
     """A minimised objective as the estimator can hold it, the factor nearest to it, and the certificate for it."""
-    edited, lost = as_written(edited)
+    found, (edited, lost) = edited, as_written(edited)
     converged, n_iter, nearby = info.converged, info.n_iter, info.nearby
-    ratio = nearby.ratio(edited)
-    bound = None if ratio > _CLOSE else certificates.distance_bound(edited, nearby.factor, ratio)
+    ratio, rounding = nearby.ratio(edited), info.rounding if edited is found else None
+    bound = None if ratio > _CLOSE else certificates.distance_bound(edited, nearby.factor, ratio, rounding)
     if bound is None or (not bound.valid and ratio > SAME):
         nearby = _here(edited, solver, nearby.factor)
         bound = certificates.distance_bound(edited, nearby.factor)

@@ -15,6 +15,8 @@ NEAR = 0.5
 _PATIENCE = 2
 # Curvatures this near, in logs, are the same one.
 SAME = 1e-10
+# Within so many times the goal, rounding may keep the decrement from it.
+_FLOOR = 1e3
 # The first of several steps need not be solved closer than Newton's method is there, and the last not closer than this.
 _FIRST_STEP = 1e-2
 _LAST_STEP = 0.1
@@ -51,7 +53,7 @@ class NewtonInfo:
     """How a minimisation went: ``decrement`` is sqrt(g' H^-1 g) before the last step.
 
     ``factor`` belongs to the returned parameters, or is None; ``nearby`` is the last factor there was, with where it
-    was made, or None.
+    was made, or None; ``rounding`` what that of the gradient can make of the step (:func:`error_norms`), if looked at.
     """
 
     converged: bool
@@ -59,6 +61,7 @@ class NewtonInfo:
     decrement: float
     factor: object
     nearby: Nearby | None
+    rounding: tuple | None = None
 
 
 def minimise(objective, *, solver=None, nearby=None, scale=None, tol=1e-10, max_iter=50):
@@ -90,7 +93,7 @@ def minimise(objective, *, solver=None, nearby=None, scale=None, tol=1e-10, max_
     fresh, previous, decrement = False, np.inf, np.inf
     converged, n_iter, longest = False, 0, 0.0
     last = factor = None if nearby is None else nearby.factor
-    first = None
+    first = rounding = None
     while n_iter < max_iter and not converged:
         gradient = objective.gradient()
         if factor is None:
@@ -107,8 +110,9 @@ def minimise(objective, *, solver=None, nearby=None, scale=None, tol=1e-10, max_
         near, goal = off <= NEAR, tol * reference * np.exp(-0.5 * min(off, NEAR))
         # Squared loss: one step with the true curvature is the answer, whatever its size.
         done = decrement <= goal or (off == 0.0 and objective.loss.quadratic and n_iter > 0)
-        stalled = near and decrement > 0.5 * previous and decrement <= rounding_decrement(objective, factor)
-        settled = done or stalled
+        stuck = near and not done and (decrement > 0.5 * previous or decrement <= _FLOOR * goal)
+        rounding = error_norms(factor, objective.gradient_rounding()) if stuck else None
+        settled = done or (stuck and decrement <= rounding[0])
         if not fresh and not (settled and near) and (settled or _is_slow(objective, decrement, previous, goal)):
             factor = None
             continue
@@ -127,7 +131,7 @@ def minimise(objective, *, solver=None, nearby=None, scale=None, tol=1e-10, max_
     if factor is None and last is not None and last.iterative:  # its preconditioner is worth keeping
         factor = solver.factor(objective.curvature(), preconditioner=last)
         nearby = Nearby(factor, objective.outputs())
-    return objective, NewtonInfo(bool(converged), n_iter, float(decrement), factor, nearby)
+    return objective, NewtonInfo(bool(converged), n_iter, float(decrement), factor, nearby, rounding)
 
 
 def minimise_anew(objective, *, solver, **limits):
