@@ -248,7 +248,8 @@ def _certified(edited, info, tol, max_iter, as_written, solver, within):
         if not (better or certificate.newton_decrement < 0.5 * bound.newton_decrement):
             break
         edited, nearby, bound, lost = moved, next_nearby, certificate, moved_lost
-    bound.update(param_bound=bound.param_bound + lost, converged=bool(converged and bound.pop("solved")), n_iter=n_iter)
+    solved = bound.pop("solved")
+    bound.update(param_bound=bound.param_bound + lost, converged=bool(converged and solved), n_iter=n_iter)
     return edited, nearby, bound
 
 

@@ -85,4 +85,5 @@ def test_the_number_of_steps_is_kept_to(kind):
     for before in ((best, factor), None):
         found, _, certificate = edited_minimum(edit.apply(best), edit, before, solver=Direct(), **limits)
         assert certificate.n_iter == 1 and certificate.converged == (kind == "squares")
+        assert "solved" not in certificate  # a word of the bound's own, whether it converged or not
         assert np.linalg.norm(found.params - expected.params) <= certificate.param_bound
