@@ -53,11 +53,15 @@ class Edit:
 
 @dataclass(frozen=True, eq=False)
 class Removal(Edit):
-    """Rows that leave."""
+    """Rows that leave; none where a model is only published."""
 
     leaving: np.ndarray
 
-    verb, seen = "unlearn", "the removed rows"
+    verb = "unlearn"
+
+    @property
+    def seen(self):
+        return "the removed rows" if len(self.leaving) else "any rows removed earlier"
 
     @property
     def counts(self):

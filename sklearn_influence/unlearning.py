@@ -24,6 +24,9 @@ from .fitted import FittedModel
 from .objective import class_numbers
 from .privacy import Release, check_optimum, residual_norm
 
+# The distance from a refit that the noise of a release is made for, unless another one is given.
+_BOUND = 1e-8
+
 
 class UnlearningMixin(FittedMixin):
     """Edits of a fitted estimator that last.
@@ -42,7 +45,7 @@ class UnlearningMixin(FittedMixin):
         max_iter=50,
         epsilon=None,
         delta=None,
-        bound=1e-8,
+        bound=_BOUND,
         random_state=None,
     ):
         """Take rows out of the model for good: it becomes the one that a refit without them gives.
@@ -50,7 +53,8 @@ class UnlearningMixin(FittedMixin):
         Parameters
         ----------
         indices : array-like of int, or bool mask of shape (n_samples_fit,)
-            Rows of the data given to ``fit``, removed together.
+            Rows of the data given to ``fit``, removed together. Of none nothing comes, or the release of the model as
+            it is where ``epsilon`` and ``delta`` are given: so a corrected or extended model is published.
         refit_transformers : bool, default=False
             Also refit every transformer of the pipeline on the raw rows that stay, then the model: the result is the
             whole pipeline's refit. Otherwise the transformers stay as they are, and ``certificate_.remembers`` names
@@ -64,6 +68,7 @@ class UnlearningMixin(FittedMixin):
             Give both for (epsilon, delta)-certified removal: ``estimator_`` then holds the certified optimum plus
             Gaussian noise that hides it among refits without the rows, by the exact profile of the Gaussian mechanism.
             What that claims and assumes, one release above all, is said in the documentation's page on the certificate.
+            The next edit starts from the optimum again: without ``epsilon`` and ``delta`` it leaves no noise.
         bound : float, default=1e-8
             The distance from a refit that this noise is made for, in the parameters' units; to be fixed before any
             request. Steps are taken until the certificate is within it, and the edit is refused where it cannot be. The
@@ -93,8 +98,9 @@ class UnlearningMixin(FittedMixin):
         ------
         ValueError
             For indices that cannot be used, for removing every row or every row of a class; for
-            ``refit_transformers=True`` where there are none; for a model that cannot be certified to be within
-            ``bound``; for a spent removal budget. The model is then unchanged.
+            ``refit_transformers=True`` where there are none; for ``bound`` or ``random_state`` without ``epsilon``; for
+            a model that cannot be certified to be within ``bound``; for a spent removal budget. The model is then
+            unchanged.
 
         Notes
         -----
@@ -120,7 +126,7 @@ class UnlearningMixin(FittedMixin):
         limits = self._limits(refit_transformers, tol, max_iter)
         release = self._release(epsilon, delta, bound, random_state)
         positions = check_indices(indices, self.sample_indices_, self.n_samples_fit_)
-        if len(positions) == 0:
+        if len(positions) == 0 and release is None:
             return self
         check_leaves_a_model(self._objective.weighting, positions, getattr(self, "classes_", None), "unlearn")
         return self._edit(Removal(positions), release=release, **limits)
@@ -253,6 +259,11 @@ class UnlearningMixin(FittedMixin):
     def _release(self, epsilon, delta, bound, random_state):
         """The claim to publish by, or None."""
         if epsilon is None and delta is None:
+            if random_state is not None or bound != _BOUND:
+                raise ValueError(
+                    f"bound and random_state are about the noise of a release, got bound={bound!r} and "
+                    f"random_state={random_state!r} without one; give epsilon and delta too, or leave them out."
+                )
             return None
         if epsilon is None or delta is None:
             raise ValueError(f"Give both epsilon and delta, or neither; got epsilon={epsilon!r}, delta={delta!r}.")

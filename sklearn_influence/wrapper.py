@@ -117,6 +117,8 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
         question.
     certificate_ : Bunch
         Of the last edit: ``unlearn``, ``update`` or ``extend``.
+    budget_remaining_ : float
+        After ``fit`` with a ``perturbation``: by how much the gradient on the model's rows may still grow.
     edits_ : tuple of Bunch
         Every edit since ``fit``, in order: ``kind`` ("unlearn", "update", "extend"), ``indices`` (row numbers) and
         ``certificate``; nothing of the rows' data.

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_influence import InfluenceEstimator, editing
-from sklearn_influence.privacy import ObjectivePerturbation, Release, gaussian_sigma
+from sklearn_influence.privacy import ObjectivePerturbation, Release, gaussian_epsilon, gaussian_sigma
 
 CLAIM = dict(epsilon=1.0, delta=1e-5)
 ROWS = [3, 17, 30]
@@ -107,6 +107,37 @@ def test_claims_that_are_none(claim, message):
         model.unlearn([1], **claim)
     with pytest.raises(ValueError, match=message):
         model.unlearn([], **claim)
+
+
+def test_a_request_for_no_rows_publishes_the_model_as_it_is():
+    data = MODELS["binary"][1]
+    pipeline = InfluenceEstimator(make_pipeline(StandardScaler(), LogisticRegression(**TIGHT))).fit(data.X, data.y)
+    for model, case, remembered in (*((fitted(name), MODELS[name][1], 0) for name in MODELS), (pipeline, data, 1)):
+        model.extend(case.X[:1], case.y[:1])
+        exact = model.params_
+        assert len(copy.deepcopy(model).unlearn([]).edits_) == 1  # without a claim there is nothing to do
+        model.unlearn([], **CLAIM, random_state=0)
+        moved = np.linalg.norm(model.params_ - exact) / gaussian_sigma(1.0, 1e-5, 1e-8)
+        assert 0.3 < moved / np.sqrt(len(exact)) < 2
+        assert [edit.kind for edit in model.edits_] == ["extend", "unlearn"] and model.edits_[1].indices.tolist() == []
+        assert model.certificate_.n_removed == 0 and model.certificate_.n_retained == len(model.sample_indices_)
+        assert ["removed earlier" in one for one in model.certificate_.remembers] == [True] * remembered
+
+
+@pytest.mark.parametrize("option", [dict(bound=1e-6), dict(random_state=0)])
+def test_options_of_the_noise_without_noise(option):
+    model = fitted("ridge")
+    with pytest.raises(ValueError, match=r"about the noise of a release.*give epsilon and delta too"):
+        model.unlearn([1], **option)
+    assert model.edits_ == ()
+
+
+def test_many_releases_by_a_smaller_epsilon_each():
+    """The recipe of the certificate's page: the noise of k releases, by what each of them is asked for."""
+    sigma = gaussian_sigma(1.0, 1e-5, 10**0.5 * 1e-8)
+    each = gaussian_epsilon(1e-5, sigma, 1e-8)
+    published = fitted("ridge").unlearn(ROWS, epsilon=each, delta=1e-5, bound=1e-8).certificate_
+    assert published.sigma == pytest.approx(sigma, rel=1e-9)
 
 
 def test_a_published_model_is_asked_and_edited_on():
