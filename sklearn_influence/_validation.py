@@ -220,7 +220,8 @@ def check_indices(indices, sample_indices, n_fit):
         )
     if numbers.max() >= n_fit:
         raise ValueError(
-            f"indices must be row numbers of the data given to fit, 0 to {n_fit - 1}; got {numbers.max()}."
+            f"indices must be row numbers of the data given to fit, 0 to {n_fit - 1}; got {numbers.max()}. Names in a "
+            "DataFrame's index become row numbers with X.index.get_indexer(names)."
         )
     numbers = numbers.astype(np.intp)
     unique, counts = np.unique(numbers, return_counts=True)
@@ -254,7 +255,10 @@ def _row_numbers(indices, n_fit):
         )
     if array.dtype == bool:
         if len(array) != n_fit:
-            raise ValueError(f"A boolean mask must have one entry per row given to fit: {n_fit}, got {len(array)}.")
+            raise ValueError(
+                f"A boolean mask must have one entry per row given to fit, and to extend since: {n_fit}, got "
+                f"{len(array)}."
+            )
         return np.flatnonzero(array)
     if len(array) == 0:
         return np.zeros(0, dtype=np.intp)
@@ -288,7 +292,8 @@ def check_groups(groups, sample_indices, n_fit):
     labels = np.asarray(groups) if hasattr(groups, "dtype") else np.asarray(groups, dtype=object)
     if labels.ndim != 1 or len(labels) != n_fit:
         raise ValueError(
-            f"groups must hold one label per row given to fit: expected shape ({n_fit},), got {labels.shape}."
+            f"groups must hold one label per row given to fit, and to extend since: expected shape ({n_fit},), got "
+            f"{labels.shape}."
         )
     if labels.dtype == object:
         missing = np.array([_is_missing(label) for label in labels.tolist()], dtype=bool)
@@ -374,7 +379,14 @@ def check_one_for_each(name, value, k, every):
             f"the {k} rows still in the model, in their order" if every else f"the {k} rows in indices, in their order"
         )
         got = "a single value" if n is None else str(n)
-        raise ValueError(f"{name} must hold one row for each of {rows}; got {got}.")
+        raise ValueError(f"{name} must hold one row for each of {rows}; got {got}.{_as_a_table(name, value, k)}")
+
+
+def _as_a_table(name, value, k):
+    """What to do with the features of one row that are no table, as far as that can be told."""
+    if name != "X_new" or k != 1 or len(getattr(value, "shape", ())) != 1:
+        return ""
+    return " If it holds the features of one row, make it a table of one row: X.iloc[[i]], or X[[i]]."
 
 
 def named_errors(name, read, *arguments):

@@ -39,6 +39,26 @@ def test_errors_under_the_name_of_the_argument():
         _validation.check_one_for_each("y_new", [1, 2], 3, False)
 
 
+def test_one_row_as_a_vector_is_told_how_to_be_a_table():
+    hint = r"got 4\. If it holds the features of one row, .* X\.iloc\[\[i\]\], or X\[\[i\]\]\.$"
+    for row in (np.zeros(4), pd.Series(np.zeros(4))):
+        with pytest.raises(ValueError, match=hint):
+            _validation.check_one_for_each("X_new", row, 1, False)
+    for name, value, k in (("X_new", np.zeros((4, 4)), 1), ("X_new", np.zeros(4), 3), ("y_new", np.zeros(4), 1)):
+        with pytest.raises(ValueError, match=r"got 4\.$"):
+            _validation.check_one_for_each(name, value, k, False)
+
+
+def test_lengths_and_numbers_that_an_addition_has_changed():
+    model = InfluenceEstimator(Ridge()).fit(np.eye(4), np.arange(4.0)).extend(np.ones((2, 4)), [1.0, 2.0])
+    with pytest.raises(ValueError, match="per row given to fit, and to extend since: 6, got 4"):
+        model.influence_on_params([True] * 4)
+    with pytest.raises(ValueError, match=r"given to fit, and to extend since: expected shape \(6,\), got \(4,\)"):
+        model.influence_on_params(groups=list("aabb"))
+    with pytest.raises(ValueError, match=r"0 to 5; got 6\. Names .* X\.index\.get_indexer\(names\)"):
+        model.influence_on_params([6])
+
+
 @pytest.mark.parametrize(
     "indices",
     [

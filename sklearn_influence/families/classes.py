@@ -20,7 +20,8 @@ def class_codes(estimator, y):
     if not known.all():
         unseen = list(dict.fromkeys(np.asarray(y)[~known].tolist()))[:3]
         raise ValueError(
-            f"y holds labels that the model was not fitted on: {unseen}; it knows {estimator.classes_.tolist()[:10]}."
+            f"y holds labels that the model was not fitted on: {unseen}; it knows {estimator.classes_.tolist()[:10]}. "
+            "Leave out such rows, or fit a model anew on all classes."
         )
     return np.searchsorted(estimator.classes_, y)
 

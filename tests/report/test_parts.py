@@ -32,7 +32,7 @@ def diabetes():
 @pytest.mark.parametrize(
     "groups, message",
     [
-        ([1, 2], r"one label per row given to fit: expected shape \(309,\)"),
+        ([1, 2], r"one label per row given to fit, and to extend since: expected shape \(309,\)"),
         ([None] * 309, "groups holds a missing label"),
         (["one"] * 309, "groups has one label only"),
     ],
