@@ -52,11 +52,11 @@ def unlearning_audit(
         It is left as it is.
     indices : array-like of int or bool mask, or list of several
         Rows to remove, as ``unlearn`` takes them; from a list of such each is a removal of its own.
-    X, y : array-like of n_samples_fit_ rows
+    X, y : array-like of ``n_samples_fit_`` rows
         What the model was fitted on. The refits are made from these.
     epsilon, delta : float
         The claim: at least 0, and between 0 and 1.
-    sample_weight : array-like of shape (n_samples_fit_,), default=None
+    sample_weight : array-like of shape (n_samples_fit,), default=None
         As given to ``fit``.
     bound : float, default=1e-8
         Distance of the parameters that the noise is made for, fixed before the removal: ``sigma`` is
