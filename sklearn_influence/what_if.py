@@ -23,7 +23,7 @@ class WhatIfMixin(InfluenceMixin):
     """Questions about rows that are changed instead of removed, for an estimator that calls ``_remember``."""
 
     @tells
-    def input_sensitivity(self, X=None, y=None, indices=None, *, of="loss"):
+    def input_sensitivity(self, X=None, y=None, indices=None, *, of="loss", sample_weight=None, aggregate=None):
         """Derivative of losses, outputs or parameters by each entry of the training inputs.
 
         Parameters
@@ -35,10 +35,16 @@ class WhatIfMixin(InfluenceMixin):
         indices
             As in :meth:`influence_on_params`.
         of : {"loss", "output", "params"}, default="loss"
+        sample_weight : array-like of shape (m,), default=None
+            Factors of the test rows' losses.
+        aggregate : {None, "mean", "sum"}, default=None
+            Of the losses, over the test rows; "mean" is weighted by sample_weight. One solve in all, and never (m, k,
+            d) numbers.
 
         Returns
         -------
-        ndarray of shape (m, k, d) for "loss", (m, k, q, d) for "output", (k, n_params, d) for "params"
+        ndarray of shape (m, k, d) for "loss" or (k, d) aggregated, (m, k, q, d) for "output", (k, n_params, d) for
+            "params".
             d are the columns of the final step, q its raw outputs. After minus before, for each unit that the entry
             grows: above zero on a loss, a larger entry does harm. Test rows stay as they are, also where they are the
             same as training rows.
@@ -77,22 +83,29 @@ class WhatIfMixin(InfluenceMixin):
             raise ValueError("of='params' is about no test rows; leave out X and y.")
         if of == "output" and y is not None:
             raise ValueError("of='output' compares with no labels; leave out y.")
+        if of != "loss" and (sample_weight is not None or aggregate is not None):
+            raise ValueError(f"sample_weight and aggregate are about losses; leave them out with of={of!r}.")
+        if aggregate is not None:
+            check_choice("aggregate", aggregate, ("mean", "sum"))
         features = self._test_features(X)
         m, q, d = self._n_test_rows(features), self._objective.n_outputs, self._objective.design.n_features
         y = self._test_targets(X, y, m) if of == "loss" else None
+        weight = check_weights(sample_weight, m)
+        weight = weight / weight.sum() if aggregate == "mean" else weight
         positions = check_indices(indices, self.sample_indices_, self.n_samples_fit_)
         k, n_params = len(positions), self._objective.n_params
-        shape = {"loss": (m, k, d), "output": (m, k, q, d), "params": (k, n_params, d)}[of]
+        shape = {"loss": (1 if aggregate else m, k, d), "output": (m, k, q, d), "params": (k, n_params, d)}[of]
         check_memory(
             8 * int(np.prod(shape, dtype=float)),
             f"A sensitivity of {' x '.join(f'{size:,}' for size in shape)} numbers",
-            "Ask for fewer indices or test rows at a time.",
+            "Ask for fewer indices or test rows at a time, or aggregate='mean' of losses.",
         )
         objective, factor = self._fitted.solved(self._options())
         self._check_differentiable(objective, factor)
         out = np.empty(shape)
         primal = objective.primal()
-        for tests, functionals in _functionals(primal, of, self._test_rows(features, primal), y):
+        rows = self._test_rows(features, primal)
+        for tests, functionals in _functionals(primal, of, rows, y, weight, aggregate):
             along = objective.solve_params(factor, functionals)
             size = block_size(24 * along.shape[1] * (d + 2 * q), share=0.25)
             for part in progress(blocks(k, size), self.verbose, "sensitivity to inputs"):
@@ -104,7 +117,7 @@ class WhatIfMixin(InfluenceMixin):
                     out[tests, part] = slopes.reshape(-1, q, *slopes.shape[1:]).transpose(0, 2, 1, 3)
                 else:
                     out[tests, part] = slopes
-        return out
+        return out[0] if aggregate else out
 
     def _check_differentiable(self, objective, factor):
         weighed = np.count_nonzero(objective.sample_weight)
@@ -226,7 +239,7 @@ class WhatIfMixin(InfluenceMixin):
         return positions
 
 
-def _functionals(objective, of, X, y):
+def _functionals(objective, of, X, y, weight, aggregate):
     """Slices of the results, and the functionals of the parameters (n_params, c) that they are about."""
     q, p = objective.n_outputs, objective.n_params
     size = block_size(40 * p * (q if of == "output" else 1), share=0.25, largest=_TOGETHER)
@@ -236,7 +249,10 @@ def _functionals(objective, of, X, y):
             unit[np.arange(part.start, part.stop), np.arange(unit.shape[1])] = 1.0
             yield part, unit
         return
-    u = objective.loss.gradient(y, objective.outputs(X)) if of == "loss" else None
+    u = weight[:, None] * objective.loss.gradient(y, objective.outputs(X)) if of == "loss" else None
+    if aggregate:
+        yield slice(0, 1), objective.pullback_sum(u, X)[:, None]
+        return
     for tests in blocks(X.n_rows, size):
         rows = X.take(tests)
         if u is None:

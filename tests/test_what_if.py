@@ -48,6 +48,13 @@ def test_input_sensitivity_is_the_slope_of_retraining(name):
     losses = model.input_sensitivity(X, y, ROWS)
     assert params.shape == (4, len(model.params_), d)
     assert outputs.shape == (m, 4, q, d) and losses.shape == (m, 4, d)
+    weight = np.arange(m) + 0.5
+    for how, given, expected in (
+        ("sum", {}, losses.sum(axis=0)),
+        ("mean", dict(sample_weight=weight), np.average(losses, axis=0, weights=weight)),
+        (None, dict(sample_weight=weight), weight[:, None, None] * losses),
+    ):
+        close(model.input_sensitivity(X, y, ROWS, aggregate=how, **given), expected, max(1e-9, family.rtol))
     J = ref.jacobian(case.X_test)
     u = ref.slope(ref.encode(y), ref.outputs(J))
     for k, column in ((0, 1), (3, d - 1)):
@@ -137,6 +144,11 @@ def test_rows_without_weight_have_none():
 
 @pytest.mark.filterwarnings("ignore:The curvature is singular")
 def test_sensitivity_says_what_cannot_be(monkeypatch):
+    for given in (dict(aggregate="mean"), dict(sample_weight=np.ones(4))):
+        with pytest.raises(ValueError, match="about losses; leave them out with of='params'"):
+            fitted("ridge").input_sensitivity(of="params", **given)
+    with pytest.raises(ValueError, match="aggregate must be one of 'mean', 'sum', got 'median'"):
+        fitted("ridge").input_sensitivity(aggregate="median")
     model = fitted("ridge")
     wrong = [
         (dict(of="weights"), "of must be one of 'loss', 'output', 'params', got 'weights'"),
