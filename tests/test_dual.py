@@ -112,7 +112,7 @@ def test_least_squares_without_a_penalty_keeps_principal_directions():
 def test_sparse_rows_give_what_dense_ones_do(case):
     """Softmax, several targets; penalties of 0.5 and 1e-6, one for each target too."""
     if case is WIDE_TARGETS:
-        estimators = Ridge(0.5), Ridge(1e-6), Ridge([0.5, 1e-6])
+        estimators = Ridge(0.5), Ridge(1e-6), Ridge(np.array([0.5, 1e-6]))
     else:
         estimators = LogisticRegression(C=2.0, **TIGHT), LogisticRegression(C=1e3, **TIGHT), RidgeClassifier(1e-6)
     for estimator in estimators:
@@ -394,7 +394,7 @@ def test_other_rows_span_other_coordinates(container):
 @pytest.mark.parametrize("case", [WIDE_CLASSES, WIDE_THREE, WIDE_TARGETS], ids=repr)
 def test_a_linear_term_leaves_the_span_of_the_rows(case, as_sparse):
     """The optimum of both representations, its outputs on other rows, and what unlearning makes of it."""
-    estimator = Ridge([0.5, 2.0]) if case is WIDE_TARGETS else LogisticRegression(C=0.7, **TIGHT)
+    estimator = Ridge(np.array([0.5, 2.0])) if case is WIDE_TARGETS else LogisticRegression(C=0.7, **TIGHT)
     X = sparse.csr_matrix(case.X) if as_sparse else case.X
     family, fitted = families.find_family(estimator), estimator.fit(X, case.y)
     primal = family.read(fitted, X, case.y, np.ones(len(case.y)))

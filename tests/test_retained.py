@@ -87,7 +87,7 @@ def digits(classes, container=np.asarray, dtype=np.float64):
         (LogisticRegression(C=0.1, fit_intercept=False), *digits([3, 8])),
         (LogisticRegression(C=0.1), *digits([1, 3, 8])),
         (LogisticRegression(C=0.1), *digits([1, 3, 8], sparse.csr_array)),
-        (Ridge(alpha=[0.1, 3.0, 3.0]), tiny_regression(n_targets=3).X, tiny_regression(n_targets=3).y),
+        (Ridge(alpha=np.array([0.1, 3.0, 3.0])), tiny_regression(n_targets=3).X, tiny_regression(n_targets=3).y),
         (LinearRegression(), tiny_regression(n_targets=3).X + 1e4, tiny_regression(n_targets=3).y),
         (LogisticRegression(C=0.1), digits([3, 8])[0] + 1e4, digits([3, 8])[1]),
     ],

@@ -217,9 +217,10 @@ def _audit(model, removed, refit, sigma, bound, delta, n_trials, confidence, rng
             f"unlearn's certificate, param_bound={certified:.2g}, is above bound={bound:.2g}: the claim would not be "
             "made, and no model published. Give a larger bound, which means more noise."
         )
-    truth = refit.params(np.setdiff1d(model.sample_indices_, removed))
+    truth = gauge_free(objective, refit.params(np.setdiff1d(model.sample_indices_, removed)))
     auc, epsilon_lower, distance = np.empty((3, len(METHODS)))
     for i, params in enumerate((before, before + moved, step.params_, unlearned.params_)):
+        params = gauge_free(objective, params)  # the shift is not published, and would drown a difference by rounding
         away = gauge_free(objective, params - truth)
         distance[i] = np.linalg.norm(away)
         right, wrong = (_scores(side, params, truth, away, sigma, n_trials, rng) for side in (params, truth))

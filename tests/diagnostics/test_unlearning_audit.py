@@ -115,7 +115,7 @@ def test_the_gauge_gives_nothing_away():
     plain = audit(SOFTMAX, [0, 1], n_trials=100)
     np.testing.assert_allclose(found.distance[:CONVERGED], plain.distance[:CONVERGED], rtol=1e-6)
     assert found.distance[CONVERGED] < 1e-9
-    assert found.auc[CONVERGED] < 0.6
+    assert 0.4 < found.auc[CONVERGED] < 0.6
 
 
 def test_a_claim_that_the_noise_does_not_keep_is_refuted():
