@@ -8,6 +8,7 @@ import warnings
 import cases
 import numpy as np
 import pytest
+import retraining
 from held import arrays_of
 from scipy import sparse
 from sklearn.datasets import load_iris
@@ -188,3 +189,16 @@ def test_removing_many_sparse_rows_fills_nothing():
     peak = tracemalloc.get_traced_memory()[1] / 2**20
     tracemalloc.stop()
     assert peak < 70  # one Gram is 8 MB; the filled rows would be 76
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.1])
+@pytest.mark.parametrize("k", [0, 10])
+def test_rows_that_repeat_one_another_far_from_zero_lower_the_rank(k, factor):
+    """Rounding of the longest direction is no direction: least squares answers with the smallest norm, as a refit."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((8 + k, 12)) + 1e4 * rng.random(12), rng.standard_normal(8 + k)
+    X[1] = factor * X[0]
+    estimator = LinearRegression(fit_intercept=False)
+    model = InfluenceEstimator(estimator, representation="primal").fit(X, y)
+    model.unlearn(np.arange(8, 8 + k))
+    np.testing.assert_allclose(model.params_, retraining.retrain(estimator, X[:8], y[:8]), rtol=1e-6)

@@ -264,11 +264,10 @@ class _BlockFactor:
         kept = values > floor * max(values[-1], 0.0)
         small = values < _SMALL * max(values[-1], 0.0)
         if form is not None and small.any():
-            exact, noise = form(self.scale[:, None] * vectors[:, small])
-            lowest, turn = _backend.eigh(exact)
-            vectors = np.hstack([vectors[:, small] @ turn, vectors[:, ~small]])
+            lowest, below, noise = self._from_rows(form, vectors[:, small])
+            vectors = np.hstack([below, vectors[:, ~small]])
             # Beside the rounding of the form, that of the eigenvectors: they lean on the larger directions by eps.
-            noise = 10 * (turn**2).T @ noise + (8 * np.finfo(float).eps) ** 2 / _SMALL * values[-1]
+            noise = 10 * noise + (8 * np.finfo(float).eps) ** 2 / _SMALL * values[-1]
             kept = np.concatenate([lowest > noise, values[~small] > 0])
             values = np.concatenate([lowest, values[~small]])
         # Where there are more unknowns than rows, no rounding makes up for the rows that are not there.
@@ -282,6 +281,17 @@ class _BlockFactor:
             flat /= np.linalg.norm(flat, axis=0)
             self._flat = (flat, np.linalg.pinv(flat * normed[:, None]))
         self._root = self.project(root)
+
+    def _from_rows(self, form, vectors):
+        """Eigenvalues of the scaled block on the span of some vectors (b, k), as its rows have them; the eigenvectors,
+        and the rounding of the form along them."""
+        exact, noise = form(self.scale[:, None] * vectors)
+        values, turn = _backend.eigh(exact)
+        vectors, noise = vectors @ turn, (turn**2).T @ noise
+        small = values < _SMALL * max(values[-1], 0.0)  # these in turn have the rounding of the larger ones
+        if small.any() and not small.all():
+            values[small], vectors[:, small], noise[small] = self._from_rows(form, vectors[:, small])
+        return values, vectors, noise
 
     def project(self, Z):
         """Z (b, k) with its part along the flat directions taken out: the smallest norm off the intercepts."""
