@@ -246,7 +246,8 @@ class Design:
 
     def _find_norms(self):
         if self.is_sparse:
-            return np.sqrt(np.asarray(self.X.multiply(self.X).sum(axis=1)).ravel())
+            X = self.X.astype(np.float64, copy=False)
+            return np.sqrt(np.asarray(X.multiply(X).sum(axis=1)).ravel())
         out = np.empty(self.n_rows)
         for rows in blocks(self.n_rows, block_size(8 * self.n_features, share=_PASS)):
             X = self.X[rows].astype(np.float64, copy=False)

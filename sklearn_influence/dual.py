@@ -161,6 +161,7 @@ def row_span(X, *, triangular=False):
     )
     if dense:
         return DenseSpan(X)
+    X = X.astype(np.float64, copy=False)  # a rank is to be told from rounding, and products square the condition
     return TriangularSpan(X) if triangular else PrincipalSpan(X)
 
 

@@ -30,6 +30,8 @@ def row_spans(X):
     for triangular in (False, True):
         for make in (sparse.csr_matrix, sparse.csr_array):
             yield dual.row_span(make(X), triangular=triangular), X
+            single = X.astype(np.float32)
+            yield dual.row_span(make(single), triangular=triangular), single.astype(float)
 
 
 def assert_coordinates(span, X, atol=1e-9):
