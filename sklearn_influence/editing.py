@@ -237,7 +237,9 @@ def _certified(edited, info, tol, max_iter, as_written, solver, within):
     found, (edited, lost) = edited, as_written(edited)
     converged, n_iter, nearby = info.converged, info.n_iter, info.nearby
     ratio, rounding = nearby.ratio(edited), info.rounding if edited is found else None
-    bound = None if ratio > _CLOSE else certificates.distance_bound(edited, nearby.factor, ratio, rounding)
+    # A squared loss is certified by its own step, which has to be that of its own curvature.
+    close = SAME if edited.loss.quadratic else _CLOSE
+    bound = None if ratio > close else certificates.distance_bound(edited, nearby.factor, ratio, rounding)
     if bound is None or (not bound.valid and ratio > SAME):
         nearby = _here(edited, solver, nearby.factor)
         bound = certificates.distance_bound(edited, nearby.factor)

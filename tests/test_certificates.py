@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import retraining
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeCV
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 
 from sklearn_influence import InfluenceEstimator, certificates
 from sklearn_influence.solvers import ConjugateGradient, Direct
@@ -251,6 +251,22 @@ def test_edits_one_after_another_are_certified_against_all_that_is_gone():
         distance, _ = _distance(model, plan, keep, None)
         assert model.certificate_.param_bound >= distance
         assert model.certificate_.n_retained == keep.sum()
+
+
+@pytest.mark.parametrize("steps", [1, 50])
+@pytest.mark.parametrize("intercept", [True, False])
+def test_balanced_weights_of_other_rows_are_in_the_step_that_certifies(intercept, steps):
+    """The cached factor less the rows that leave is of the weights before: its own step is not the distance."""
+    plan = Plan(RidgeClassifier(class_weight="balanced", fit_intercept=intercept), cases.tiny_classification(60))
+    for seed in range(5):
+        rows = np.random.default_rng(seed).choice(60, 3, replace=False)
+        model, keep = _fitted(plan), np.ones(60, dtype=bool)
+        keep[rows] = False
+        model.leverages()
+        model = _unlearned(model, rows, steps)
+        distance, size = _distance(model, plan, keep, None)
+        assert distance <= model.certificate_.param_bound < 0.2 * size
+        assert model.certificate_.converged == (steps == 50)
 
 
 # ---------------------------------------------------------------------------------------------------
