@@ -52,9 +52,10 @@ def distance_bound(objective, factor, ratio=0.0, rounding=None):
     Rounding of the gradient is part of every bound. Distances are gauge-free: softmax's common shift of unpenalised
     coefficients does not count.
     """
-    gradient, factor = objective.gradient(), factor.direct or factor
+    factor = factor.direct or factor
+    gradient, E, outside = _gradient(objective, rounding)
     with listening() as infos:
-        step, errors, smallest = _solves(objective, factor, gradient, rounding)
+        step, errors, smallest = _solves(objective, factor, gradient, E, rounding)
     decrement, (rounding, step_rounding) = float(np.sqrt(max(-(gradient @ step), 0.0))), errors
     left, left_in_curvature = _unsolved(factor, gradient, step, smallest)
     solved = all(info.converged for info in infos)
@@ -75,8 +76,8 @@ def distance_bound(objective, factor, ratio=0.0, rounding=None):
     if not solved:
         bounds.clear()
     if not objective.loss.quadratic and not (bounds and r_nu <= _TIGHT):
-        bounds.append(_profile_bound(objective))
-    bound = min(bounds, default=np.inf)
+        bounds.append(_profile_bound(objective.primal()))
+    bound = min(bounds, default=np.inf) + outside
     return Bunch(
         param_bound=float(bound),
         gradient_norm=float(np.linalg.norm(gradient)),
@@ -87,15 +88,32 @@ def distance_bound(objective, factor, ratio=0.0, rounding=None):
     )
 
 
-def _solves(objective, factor, gradient, rounding):
+def _gradient(objective, rounding):
+    """F's gradient (p,), patterns (p, 8) of its rounding, none where that is known, and how far what no unknown holds
+    of it can move the minimum.
+
+    In coordinates of the rows' span the rows are rounded themselves, by the longest of them, and lose what next to
+    nothing of a row adds to the span: the gradient is the one of the rows as they are.
+    """
+    primal = objective.primal()
+    if primal is objective:
+        gradient = objective.gradient()
+        known = rounding is not None
+        return gradient, np.zeros((len(gradient), 0)) if known else error_patterns(objective.gradient_rounding()), 0.0
+    whole, mu = primal.gradient(), _least_penalty(objective)
+    gradient, E = (objective.from_params(V) for V in (whole, error_patterns(primal.gradient_rounding())))
+    off = float(np.linalg.norm(whole - objective.to_params(gradient)))
+    return gradient, E, off / mu if mu > 0 else 0.0  # without a penalty the smallest norm has no such part
+
+
+def _solves(objective, factor, gradient, E, rounding):
     """The Newton step (p,), the norms that rounding of the gradient can have in it, and the smallest curvature; by one
     solve of all that it takes, to the digits that a bound needs: what a solve leaves is part of it."""
-    E = error_patterns(objective.gradient_rounding()) if rounding is None else np.zeros((len(gradient), 0))
     quadratic, asked, k = objective.loss.quadratic, _asks_intercepts(objective, factor), 1 + E.shape[1]
     B = np.hstack([gradient[:, None], E, *([_intercepts(objective)] if asked else [])])
     rough = factor.iterative and not quadratic  # of a squared loss the step is the distance itself
     X = factor(B, tol=_DIGITS)[0] if rough else factor(B)[0]
-    rounding = solved_norms(E, X[:, 1:k]) if rounding is None else rounding
+    rounding = solved_norms(E, X[:, 1:k]) if E.shape[1] else rounding
     block = X[-objective.n_outputs :, k:]
     if factor.iterative and asked:  # to tol times the diagonal entries of its row and column
         block = block * (1 + objective.n_outputs * _DIGITS / (1 - _DIGITS))

@@ -13,6 +13,7 @@ import cases
 import numpy as np
 import pytest
 import retraining
+from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier, RidgeCV
 
@@ -267,6 +268,23 @@ def test_balanced_weights_of_other_rows_are_in_the_step_that_certifies(intercept
         distance, size = _distance(model, plan, keep, None)
         assert distance <= model.certificate_.param_bound < 0.2 * size
         assert model.certificate_.converged == (steps == 50)
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix], ids=["dense", "sparse"])
+@pytest.mark.parametrize("estimator", [Ridge(10.0), RidgeClassifier(10.0), LogisticRegression(C=0.1)], ids=repr)
+def test_rounding_of_the_coordinates_of_the_span_is_part_of_the_bound(estimator, make):
+    """One row is ten thousand times as long as the others, and one is another but for the seventh digit."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((40, 60)), np.arange(40) % 2
+    X[0] *= 1e4
+    X[1] = X[2] * (1 + 1e-7 * rng.standard_normal(60))
+    model = InfluenceEstimator(estimator, representation="dual").fit(make(X), y)
+    for row in (5, 9, 0):
+        model.unlearn([row])
+        kept = model.sample_indices_
+        truth = retraining.retrain(estimator, X[kept], y[kept], extended=True)
+        distance = float(np.linalg.norm(model.params_ - truth))
+        assert distance <= model.certificate_.param_bound < 1e-4 * float(np.linalg.norm(truth))
 
 
 # ---------------------------------------------------------------------------------------------------
