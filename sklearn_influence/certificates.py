@@ -100,10 +100,12 @@ def _gradient(objective, rounding):
         gradient = objective.gradient()
         known = rounding is not None
         return gradient, np.zeros((len(gradient), 0)) if known else error_patterns(objective.gradient_rounding()), 0.0
-    whole, mu = primal.gradient(), _least_penalty(objective)
-    gradient, E = (objective.from_params(V) for V in (whole, error_patterns(primal.gradient_rounding())))
+    whole, rounding, mu = primal.gradient(), primal.gradient_rounding(), _least_penalty(objective)
+    gradient, E = (objective.from_params(V) for V in (whole, error_patterns(rounding)))
     off = float(np.linalg.norm(whole - objective.to_params(gradient)))
-    return gradient, E, off / mu if mu > 0 else 0.0  # without a penalty the smallest norm has no such part
+    if mu == 0.0:  # the minimum of smallest norm has no such part, unless the span lacks a direction of the rows
+        return gradient, E, 0.0 if off <= 10 * np.linalg.norm(rounding) else np.inf
+    return gradient, E, off / mu
 
 
 def _solves(objective, factor, gradient, E, rounding):

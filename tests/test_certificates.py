@@ -290,6 +290,18 @@ def test_rounding_of_the_coordinates_of_the_span_is_part_of_the_bound(estimator,
 # ---------------------------------------------------------------------------------------------------
 # No lie where there is nothing to certify
 # ---------------------------------------------------------------------------------------------------
+def test_least_squares_in_a_span_that_lacks_a_direction_is_not_certified():
+    """Two sparse rows are another by less than their Gram matrix can tell, and least squares fits the difference."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((30, 60)), rng.standard_normal(30)
+    X[1] = X[2] * (1 + 1e-9 * rng.standard_normal(60))
+    estimator = LinearRegression(fit_intercept=False)
+    model = InfluenceEstimator(estimator, representation="dual").fit(sparse.csr_matrix(X), y).unlearn([5])
+    assert not model.certificate_.valid
+    model.unlearn([1])
+    assert model.certificate_.valid and model.certificate_.param_bound < 1e-8
+
+
 def test_one_step_too_far_away_is_not_certified():
     """Unpenalised, most rows gone: r nu is above 1 after a step, so nothing is promised."""
     plan = Plan(LogisticRegression(C=np.inf), cases.tiny_classification(120))
