@@ -79,9 +79,7 @@ class Design:
 
     def in_double(self):
         """The same rows in float64: a block of them, for several products."""
-        return (
-            self if self.X.dtype == np.float64 or self.is_sparse else Design(self.X.astype(float), self.fit_intercept)
-        )
+        return self if self.X.dtype == np.float64 else Design(self.X.astype(float), self.fit_intercept)
 
     def _pieces(self, n_columns=1):
         """Row slices and their rows in float64, for products with ``n_columns`` columns; all at once where nothing is

@@ -353,16 +353,17 @@ class PrimalObjective:
         shifts = factor.curvature.common_shifts and factor.solver.exact
         if coupled and left.n_rows * q <= self.n_params:  # fewer solves than the inverse would take
             basis = np.tile(np.eye(q) - shifts / q, (left.n_rows, 1))
-            J = self.pullback(basis, left.take(np.repeat(np.arange(left.n_rows), q)))
+            each = np.repeat(np.arange(left.n_rows), q)  # in double, since 1 less a leverage can be small
+            J = self.pullback(basis, left.take(each).in_double())
             solved = factor(J)[0]
             if right is not left:
-                J, solved = solved, self.pullback(basis, right.take(np.repeat(np.arange(left.n_rows), q)))
+                J, solved = solved, self.pullback(basis, right.take(each).in_double())
             shape = (self.n_params, left.n_rows, q)
             return np.einsum("pia,pib->iab", J.reshape(shape), solved.reshape(shape))
         if not coupled and factor.iterative and left.n_rows <= width:  # a solve a row serves all outputs
             ones = np.ones((left.n_rows, q))
-            J = self.pullback(ones, left)
-            other = J if right is left else self.pullback(ones, right)
+            J = self.pullback(ones, left.in_double())
+            other = J if right is left else self.pullback(ones, right.in_double())
             return sum_by_output(other * factor(J)[0], q, self.fit_intercept)
         out = np.empty((left.n_rows, q, q) if coupled else (left.n_rows, q))
         self._leverage_by_blocks(factor, left, right, out)

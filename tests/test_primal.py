@@ -234,6 +234,17 @@ def test_gradient_rounding_covers_float32_noise_scaled_down():
     assert (bound < 1e-3).all()
 
 
+@pytest.mark.parametrize("as_sparse", [False, True])
+def test_leverages_of_single_precision_rows_are_found_in_double(as_sparse):
+    """Few rows are solved for, many meet the inverse: 1 less a leverage near 1 needs the digits of both."""
+    objective = make("softmax", as_sparse=as_sparse, dtype=np.float32)
+    factor = Direct().factor(objective.curvature())
+    all_rows = objective.leverage(factor)
+    np.testing.assert_allclose(objective.leverage(factor, np.array([3, 7])), all_rows[[3, 7]], rtol=1e-12)
+    left, right = (objective.design.take(rows) for rows in ([3, 7], [3, 7]))
+    np.testing.assert_allclose(objective.leverage_between(factor, left, right), all_rows[[3, 7]], rtol=1e-12)
+
+
 def test_leverages_of_classes_far_from_zero_keep_their_digits():
     """What a common shift makes of A grows with the rows' squares; W sees nothing of it."""
     rng = np.random.default_rng(3)
