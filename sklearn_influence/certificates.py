@@ -61,7 +61,9 @@ def distance_bound(objective, factor, ratio=0.0, rounding=None):
     solved = all(info.converged for info in infos)
     bounds, r_nu = [], 0.0
     if objective.loss.quadratic:
-        bounds.append(float(np.linalg.norm(step)) + step_rounding + left)
+        # Along flat directions, where the curvature sees nothing, the minimum of smallest norm has no part.
+        flat = float(np.linalg.norm(objective.params - factor.minimum_norm(objective.params)))
+        bounds.append(float(np.linalg.norm(step)) + step_rounding + left + flat)
     else:
         # The curvature here is at least exp(-ratio) H: norms by its inverse are at most exp(ratio / 2) those by H.
         nu = np.exp(0.5 * ratio) * (decrement + rounding + left_in_curvature)
@@ -105,7 +107,7 @@ def _gradient(objective, rounding):
     off = float(np.linalg.norm(whole - objective.to_params(gradient)))
     if mu == 0.0:  # the minimum of smallest norm has no such part, unless the span lacks a direction of the rows
         return gradient, E, 0.0 if off <= 10 * np.linalg.norm(rounding) else np.inf
-    return gradient, E, off / mu
+    return gradient, E, 2 * off / mu  # twice, since the curvature of the span lacks the same part of the rows
 
 
 def _solves(objective, factor, gradient, E, rounding):

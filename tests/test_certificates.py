@@ -287,6 +287,20 @@ def test_rounding_of_the_coordinates_of_the_span_is_part_of_the_bound(estimator,
         assert distance <= model.certificate_.param_bound < 1e-4 * float(np.linalg.norm(truth))
 
 
+@pytest.mark.filterwarnings("ignore:.*singular.*")
+@pytest.mark.parametrize("solver", ["direct", "cg"])
+def test_rounding_of_the_attributes_along_flat_directions_is_part_of_the_bound(solver):
+    """Coefficients in single precision are not quite the ones of smallest norm, which no gradient sees."""
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((20, 60)).astype(np.float32), rng.standard_normal(20)
+    for fit_intercept in (True, False):
+        estimator = LinearRegression(fit_intercept=fit_intercept)
+        model = InfluenceEstimator(estimator, solver=solver, representation="primal").fit(X, y).unlearn([3])
+        truth = retraining.retrain(estimator, np.delete(X, 3, axis=0), np.delete(y, 3), extended=True)
+        distance = float(np.linalg.norm(model.params_ - truth))
+        assert 1e-9 < distance <= model.certificate_.param_bound < 3 * distance
+
+
 # ---------------------------------------------------------------------------------------------------
 # No lie where there is nothing to certify
 # ---------------------------------------------------------------------------------------------------
