@@ -14,7 +14,7 @@ from .solvers.choice import cost_in_passes
 from .solvers.steps import is_penalised
 
 # A factor made this near, in logs of the curvature, is good for a certificate.
-_CLOSE = 0.1
+_CLOSE = 0.25
 
 
 class Edit:

@@ -93,7 +93,7 @@ def minimise(objective, *, solver=None, nearby=None, scale=None, tol=1e-10, max_
     fresh, previous, decrement = False, np.inf, np.inf
     converged, n_iter, longest = False, 0, 0.0
     last = factor = None if nearby is None else nearby.factor
-    first = rounding = None
+    first = rounding = made_by = None
     while n_iter < max_iter and not converged:
         gradient = objective.gradient()
         if factor is None:
@@ -111,7 +111,8 @@ def minimise(objective, *, solver=None, nearby=None, scale=None, tol=1e-10, max_
         # Squared loss: one step with the true curvature is the answer, whatever its size.
         done = decrement <= goal or (off == 0.0 and objective.loss.quadratic and n_iter > 0)
         stuck = near and not done and (decrement > 0.5 * previous or decrement <= _FLOOR * goal)
-        rounding = error_norms(factor, objective.gradient_rounding()) if stuck else None
+        if stuck and made_by is not factor:
+            rounding, made_by = error_norms(factor, objective.gradient_rounding()), factor
         settled = done or (stuck and decrement <= rounding[0])
         if not fresh and not (settled and near) and (settled or _is_slow(objective, decrement, previous, goal)):
             factor = None
@@ -131,6 +132,7 @@ def minimise(objective, *, solver=None, nearby=None, scale=None, tol=1e-10, max_
     if factor is None and last is not None and last.iterative:  # its preconditioner is worth keeping
         factor = solver.factor(objective.curvature(), preconditioner=last)
         nearby = Nearby(factor, objective.outputs())
+    rounding = rounding if nearby is not None and made_by is nearby.factor else None
     return objective, NewtonInfo(bool(converged), n_iter, float(decrement), factor, nearby, rounding)
 
 

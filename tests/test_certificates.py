@@ -378,7 +378,7 @@ def test_unlearning_what_carried_the_model_converges():
 def test_r_nu_is_what_its_definition_says(name, steps):
     """Dense r and nu at the edited parameters: the largest row, softmax's over pairs of classes, in H^-1.
 
-    The certificate may stand on a curvature at most a factor exp(.1) away, and on rows' norms where r nu is below .1.
+    The certificate may stand on a curvature at most a factor exp(.25) away, and on rows' norms where r nu is below .1.
     """
     plan = PLANS[name]
     start = retraining.retrain(plan.estimator, plan.case.X, plan.case.y, plan.case.sample_weight)
@@ -398,9 +398,9 @@ def test_r_nu_is_what_its_definition_says(name, steps):
             row = np.outer(direction, x)
             r = max(r, float(np.sqrt(np.sum(row * solve(row)))))
     assert edited.certificate_.param_bound >= _distance(edited, plan, keep, None)[0]
-    assert edited.certificate_.newton_decrement == pytest.approx(nu, rel=0.06, abs=1e-13)
+    assert edited.certificate_.newton_decrement == pytest.approx(nu, rel=0.14, abs=1e-13)
     assert edited.certificate_.r_nu >= r * nu * (1 - 1e-6) - 1e-10
-    assert edited.certificate_.r_nu <= 0.1 or edited.certificate_.r_nu == pytest.approx(r * nu, rel=0.12)
+    assert edited.certificate_.r_nu <= 0.1 or edited.certificate_.r_nu == pytest.approx(r * nu, rel=0.3)
     objective, _ = edited._fitted.optimum(edited._options())
     here = certificates.distance_bound(objective, Direct().factor(objective.curvature()))
     assert here.newton_decrement == pytest.approx(nu, rel=1e-5, abs=1e-13)
