@@ -101,16 +101,19 @@ def minimise(objective, *, solver=None, nearby=None, scale=None, tol=1e-10, max_
             last, nearby = factor, Nearby(factor, objective.outputs())
         off = 0.0 if fresh else nearby.ratio(objective)
         reference = longest if scale is None else scale(objective, factor)
-        precision = None
+        options = {}
         if factor.iterative and not objective.loss.quadratic:
-            ahead = float(np.sqrt(max(gradient @ factor.rough(gradient[:, None])[:, 0], 0.0)))
+            rough = factor.rough(gradient[:, None])
+            ahead = float(np.sqrt(max(gradient @ rough[:, 0], 0.0)))
             first = ahead if first is None else first
-            precision = _step_precision(ahead, first, tol * reference)
-        step, decrement = newton_step(factor, gradient, precision)
+            options = dict(rough=rough, tol=_step_precision(ahead, first, tol * reference))
+        step, decrement = newton_step(factor, gradient, **options)
         near, goal = off <= NEAR, tol * reference * np.exp(-0.5 * min(off, NEAR))
         # Squared loss: one step with the true curvature is the answer, whatever its size.
         done = decrement <= goal or (off == 0.0 and objective.loss.quadratic and n_iter > 0)
-        stuck = near and not done and (decrement > 0.5 * previous or decrement <= _FLOOR * goal)
+        # Iterative solves for the floor would cost more than the step that it may save.
+        floor = decrement <= _FLOOR * goal and not factor.iterative
+        stuck = near and not done and (decrement > 0.5 * previous or floor)
         if stuck and made_by is not factor:
             rounding, made_by = error_norms(factor, objective.gradient_rounding()), factor
         settled = done or (stuck and decrement <= rounding[0])

@@ -111,11 +111,11 @@ class ConjugateGradientFactor(InverseBySolves):
         """Floating-point operations of one right-hand side, at the twenty iterations that are usual."""
         return 20 * self.curvature.operations
 
-    def __call__(self, B, tol=None, less=None):
+    def __call__(self, B, tol=None, less=None, rough=None):
         """Solve for the columns of B, to ``tol`` where that is looser than the solver's.
 
         With ``less`` each column has a curvature of its own: what ``less.product(V, columns)`` gives for it is
-        subtracted.
+        subtracted. ``rough`` is :meth:`rough` of B, where it is known.
         """
         tol = self.solver.tol if tol is None else max(tol, self.solver.tol)
         X = np.empty(B.shape)
@@ -123,7 +123,8 @@ class ConjugateGradientFactor(InverseBySolves):
         for part in blocks(B.shape[1], block_size(64 * len(B) + self.curvature.product_bytes, largest=512)):
             common, rest = self.curvature.split_common(B[:, part])
             columns = np.arange(B.shape[1])[part]
-            X[:, part], *done = self._solve(rest, tol, lambda V, some, at=columns: self._product(V, less, at[some]))
+            Z = rough[:, part] if rough is not None and common is None else self._preconditioner(rest)
+            X[:, part], *done = self._solve(rest, Z, tol, lambda V, some, at=columns: self._product(V, less, at[some]))
             if common is not None:
                 X[:, part] += common
             parts.append(done)
@@ -165,9 +166,9 @@ class ConjugateGradientFactor(InverseBySolves):
             product -= less.product(V, columns)
         return product
 
-    def _solve(self, B, tol, product):
-        """Solutions of some columns, their true residuals relative to B, iterations, and whether a flat one was met."""
-        Z = self._preconditioner(B)
+    def _solve(self, B, Z, tol, product):
+        """Solutions of some columns, their true residuals relative to B, iterations, and whether a flat one was met;
+        from Z, what the preconditioner makes of B."""
         start = np.einsum("pk,pk->k", B, Z)
         X, left, iterations, flat = self._iterate(B, Z, start, tol, self.solver.max_iter, product)
         if tol > self.solver.tol:  # a step among several: its own recursion's word is enough

@@ -10,10 +10,9 @@ from .._backend import check_memory
 _ROUGHLY = 1e-2
 
 
-def newton_step(factor, gradient, precision=None):
-    """The step ``-H^-1 g`` (p,) and the Newton decrement ``sqrt(g' H^-1 g)``; an iterative solve may stop at a
-    ``precision`` short of its own tolerance."""
-    options = dict(tol=precision) if precision and factor.iterative else {}
+def newton_step(factor, gradient, **options):
+    """The step ``-H^-1 g`` (p,) and the Newton decrement ``sqrt(g' H^-1 g)``; ``options`` are those of an iterative
+    factor's call."""
     step = -factor(gradient[:, None], **options)[0][:, 0]
     return step, float(np.sqrt(max(-(gradient @ step), 0.0)))
 
