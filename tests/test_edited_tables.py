@@ -61,6 +61,9 @@ def test_updates_and_additions_through_transformers_as_they_were(estimator):
     np.testing.assert_allclose(model.params_, refit_of_the_model(model, *whole), atol=1e-9)
     assert model.certificate_.remembers[0].endswith("fitted with the rows before this addition)")
     assert len(model._source.X) == len(model._source.y) == 190
+    for place, row in enumerate(ROWS):  # each in its own place, whatever the order they are given in
+        assert model._source.X.iloc[row]["prestige"] == X_new.iloc[place]["prestige"]
+        assert model._source.y.iloc[row] == y_new.iloc[place]
     model.unlearn(np.arange(150, 190))
     np.testing.assert_allclose(model.params_, refit_of_the_model(model, X, y), atol=1e-9)
 

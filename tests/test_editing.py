@@ -71,6 +71,8 @@ def test_every_way_ends_at_the_minimum(kind, k, balanced, solver):
             assert {name: certificate[name] for name in counts} == counts
             if own is not None:  # never conjugate gradients, whose preconditioner may be the old rows'
                 assert not own.iterative and own.curvature.design.n_rows == found.n_rows
+                weights = own.curvature.weights_by_output().sum(axis=1)  # and not about a mean of rows that left
+                np.testing.assert_allclose(own.curvature.centre, found.design.mean(weights), rtol=1e-13)
                 B = np.eye(found.n_params)
                 np.testing.assert_allclose(own(B)[0], Direct().factor(found.curvature())(B)[0], rtol=1e-5, atol=1e-9)
 

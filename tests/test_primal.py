@@ -208,6 +208,26 @@ def test_the_gradient_of_a_linear_term_is_the_term():
     assert tilted.with_linear(None).value() == plain.value()
 
 
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("kind", ["logistic", "softmax"])
+def test_what_is_known_of_the_rows_is_handed_over_as_it_is(kind, balanced):
+    objective = make(kind, balanced=balanced)
+    objective.gradient()
+    kept = np.arange(N) % 7 > 0
+    X, y = objective.design.X[:3] + 1, np.roll(objective.y, 1)[:3]
+    for edited in (
+        objective.take(kept),
+        objective.take(np.flatnonzero(kept)[::-1]),
+        objective.replace([9, 4, 5], X, y),
+        objective.replace([9, 4, 5], y=y),
+        objective.append(X, y, np.array([1.0, 0.0, 2.0])),
+    ):
+        anew = pickle.loads(pickle.dumps(edited))
+        np.testing.assert_allclose(edited.outputs(), anew.outputs(), atol=1e-13)
+        np.testing.assert_allclose(edited.output_gradients(), anew.output_gradients(), atol=1e-13)
+        np.testing.assert_allclose(edited.gradient(), anew.gradient(), atol=1e-12)
+
+
 def test_pickles_hold_nothing_computed(objective):
     size = len(pickle.dumps(objective))
     objective.gradient(), objective.curvature()
