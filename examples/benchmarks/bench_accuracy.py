@@ -10,20 +10,18 @@ binary problem at a time.
 
 import copy
 import json
-import platform
 import warnings
 from pathlib import Path
 
 import numpy as np
 import scipy
-import sklearn
 from joblib import Parallel, delayed
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
+from versions import versions
 
-import sklearn_influence
 from sklearn_influence import InfluenceEstimator
 from sklearn_influence.diagnostics import agreement
 
@@ -157,11 +155,7 @@ def main():
     warnings.simplefilter("ignore")
     rows = [single_rows(*problem) for problem in problems()]
     groups = random_groups()
-    versions = {
-        "python": platform.python_version(),
-        **{module.__name__: module.__version__ for module in (np, scipy, sklearn, sklearn_influence)},
-    }
-    OUT.write_text(json.dumps({"versions": versions, "single_rows": rows, "groups": groups}, indent=1) + "\n")
+    OUT.write_text(json.dumps({"versions": versions(), "single_rows": rows, "groups": groups}, indent=1) + "\n")
     print(f"{'problem':22}{'C':>5} {'method':12}{'params':>8}{'corr':>9}{'slope':>7}{'mean corr':>11}{'slope':>7}")
     for case in rows:
         for method, m in case["methods"].items():

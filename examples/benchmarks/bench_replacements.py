@@ -12,17 +12,14 @@ Writes bench_replacements.json beside this file.
 
 import argparse
 import json
-import platform
 import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
-import scipy
-import sklearn
 from sklearn.linear_model import LogisticRegression, Ridge
+from versions import versions
 
-import sklearn_influence
 from sklearn_influence import InfluenceEstimator
 from sklearn_influence.diagnostics import agreement
 
@@ -112,15 +109,8 @@ def main():
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     found = {name: measure(name, estimator, case, args.rows) for name, estimator, case in problems()}
-    versions = {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "scikit-learn": sklearn.__version__,
-        "sklearn_influence": sklearn_influence.__version__,
-    }
     OUT.write_text(
-        json.dumps(dict(versions=versions, rows=args.rows, problems=found), indent=1) + "\n", encoding="utf-8"
+        json.dumps(dict(versions=versions(), rows=args.rows, problems=found), indent=1) + "\n", encoding="utf-8"
     )
 
 

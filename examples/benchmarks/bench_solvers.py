@@ -23,11 +23,10 @@ from pathlib import Path
 
 import numpy as np
 import scipy
-import sklearn
 from scipy import linalg
 from sklearn.linear_model import LogisticRegression, Ridge
+from versions import versions
 
-import sklearn_influence
 from sklearn_influence import InfluenceEstimator
 from sklearn_influence.solvers import ConjugateGradient
 
@@ -153,13 +152,7 @@ def main():
     options = parser.parse_args()
     warnings.filterwarnings("ignore", "Row .* has a leverage|The model is not at a minimum", UserWarning)
     results = {} if options.small or not OUT.exists() else json.loads(OUT.read_text(encoding="utf-8"))
-    results["versions"] = {
-        "python": sys.version.split()[0],
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "scikit-learn": sklearn.__version__,
-        "sklearn_influence": sklearn_influence.__version__,
-    }
+    results["versions"] = versions()
     if options.mnist and options.only != "dense":
         results["mnist"] = on_mnist(options.mnist, 2000 if options.small else 55_000)
     if options.only != "mnist":

@@ -15,21 +15,19 @@ import inspect
 import json
 import multiprocessing
 import pkgutil
-import platform
 import resource
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
-import scipy
 import sklearn
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
+from versions import versions
 
-import sklearn_influence
 from sklearn_influence import InfluenceEstimator
 from sklearn_influence.diagnostics import agreement
 
@@ -186,14 +184,7 @@ def main():
             row["sparse against filled"] = apart(against_filled, estimator, n_rows)
             print(json.dumps(row, indent=1), flush=True)
             results.append(row)
-    versions = {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "scikit-learn": sklearn.__version__,
-        "sklearn_influence": sklearn_influence.__version__,
-    }
-    OUT.write_text(json.dumps({"versions": versions, "results": results}, indent=1) + "\n")
+    OUT.write_text(json.dumps({"versions": versions(), "results": results}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

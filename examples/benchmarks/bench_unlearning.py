@@ -17,20 +17,17 @@ bench_unlearning.json beside this file; what is not run stays in it.
 import argparse
 import copy
 import json
-import platform
 import sys
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
-import scipy
-import sklearn
 from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from versions import versions
 
-import sklearn_influence
 from sklearn_influence import InfluenceEstimator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -150,13 +147,7 @@ def main():
     args = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
     result = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
-    result["versions"] = {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "scikit-learn": sklearn.__version__,
-        "sklearn_influence": sklearn_influence.__version__,
-    }
+    result["versions"] = versions()
     if args.only != "mnist":
         result["logistic"] = on_logistic(20_000 if args.small else 300_000, 1 if args.small else REPEATS)
     if args.mnist and args.only != "logistic":

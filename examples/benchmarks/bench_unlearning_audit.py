@@ -15,20 +15,17 @@ does not.
 """
 
 import json
-import platform
 import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
-import scipy
-import sklearn
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import scale
+from versions import versions
 
-import sklearn_influence
 from sklearn_influence import InfluenceEstimator, diagnostics, families, newton
 from sklearn_influence.privacy import ObjectivePerturbation, gaussian_noise, residual_norm
 from sklearn_influence.retained import retained_step
@@ -153,12 +150,8 @@ def unlearned_noise(objective, gone, sigma, converge, seed):
 
 def main():
     warnings.simplefilter("ignore")
-    versions = {
-        "python": platform.python_version(),
-        **{module.__name__: module.__version__ for module in (np, scipy, sklearn, sklearn_influence)},
-    }
     print("caught, smallest AUC, largest lower bound on epsilon, median distance: " + ", ".join(METHODS))
-    result = {"versions": versions, "claim": CLAIM, "objective_perturbation": objective_perturbation()}
+    result = {"versions": versions(), "claim": CLAIM, "objective_perturbation": objective_perturbation()}
     result["removals"] = output_perturbation()
     OUT.write_text(json.dumps(result, indent=1) + "\n")
 
