@@ -135,24 +135,29 @@ def _unsolved(factor, gradient, step, smallest):
     return (left / smallest, left / np.sqrt(smallest)) if smallest > 0 else (np.inf, np.inf)
 
 
-def _asks_intercepts(objective, factor):
-    """Whether the smallest curvature is bounded from the penalty and the intercepts, instead of computed."""
-    mu = _least_penalty(objective)
-    if mu == 0.0 or not objective.fit_intercept or (objective.loss.quadratic and not factor.iterative):
+def _has_eigenvalues(objective, factor):
+    """Whether the smallest curvature is computed, instead of bounded from the penalty and the intercepts."""
+    if factor.iterative:
         return False
-    return factor.iterative or not (factor.nullity or factor.largest_block <= _EIGENVALUES_UP_TO)
+    return bool(factor.nullity or factor.largest_block <= _EIGENVALUES_UP_TO or _least_penalty(objective) == 0.0)
+
+
+def _asks_intercepts(objective, factor):
+    """Whether a bound of the smallest curvature is needed, and takes the intercepts' part of the inverse."""
+    bounded = _least_penalty(objective) > 0.0 and not _has_eigenvalues(objective, factor)
+    return bounded and objective.fit_intercept and (factor.iterative or not objective.loss.quadratic)
 
 
 def _smallest_curvature(objective, factor, intercepts):
     """A lower bound of H's smallest eigenvalue off its flat directions, in the user's coordinates; ``intercepts`` is
     their block (q, q) of H^-1, where that is needed."""
     mu = _least_penalty(objective)
-    if factor.iterative and mu == 0.0:
-        return 0.0
-    if not factor.iterative and (mu == 0.0 or factor.nullity or factor.largest_block <= _EIGENVALUES_UP_TO):
+    if _has_eigenvalues(objective, factor):
         inverses = (factor.curvature.decode_inverse(factor.inverse(b)) for b in range(max(factor.block_of) + 1))
         largest = max(-_backend.smallest_eigenvalue(-0.5 * (M + M.T)) for M in inverses)
         return 1.0 / largest if largest > 0 else np.inf
+    if mu == 0.0:
+        return 0.0
     # |H^-1| <= |(H^-1)_ww| + |(H^-1)_bb|, and the inverse of the intercepts' Schur complement is at most 1 / mu.
     return 1.0 / (1.0 / mu + (float(np.linalg.norm(intercepts, 2)) if objective.fit_intercept else 0.0))
 

@@ -75,10 +75,7 @@ class FittedModel:
 
     def with_rows(self, options, apply):
         """The objective of edited rows at the optimum before; and the one there, with its factor if that is known."""
-        objective, factor = self.optimum(options)
-        solver = self.exact_solver(options)
-        if factor is None or factor.solver != solver:
-            factor = self._cache.get(("true factor", options.refine, options.representation, solver))
+        objective, factor = self._known(options)
         return apply(objective), None if factor is None else (objective, factor)
 
     def __getstate__(self):
@@ -172,12 +169,20 @@ class FittedModel:
 
     def true_factor(self, options):
         """The optimum's curvature, as the exact solver of the options factors it."""
-        objective, factor = self.optimum(options)
-        solver = self.exact_solver(options)
-        if factor is not None and factor.solver == solver:
+        objective, factor = self._known(options)
+        if factor is not None:
             return factor
-        key = ("true factor", options.refine, options.representation, solver)
-        return self._once(key, lambda: solver.factor(objective.curvature()))
+        return self._once(self._factor_key(options), lambda: self.exact_solver(options).factor(objective.curvature()))
+
+    def _known(self, options):
+        """The optimum, and its curvature as the exact solver of the options factors it, where that has been done."""
+        objective, factor = self.optimum(options)
+        if factor is None or factor.solver != self.exact_solver(options):
+            factor = self._cache.get(self._factor_key(options))
+        return objective, factor
+
+    def _factor_key(self, options):
+        return ("true factor", options.refine, options.representation, self.exact_solver(options))
 
     def solved(self, options):
         """``(objective, factor)``: the optimum, and its curvature as the solver of the options factors it."""

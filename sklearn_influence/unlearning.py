@@ -321,12 +321,11 @@ class UnlearningMixin(FittedMixin):
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        before = self.sample_indices_
-        after = edit.numbers(before, self.n_samples_fit_)
-        touched = before[edit.leaving] if len(edit.leaving) else after[n_rows:]
+        numbers = edit.numbers(self.sample_indices_, self.n_samples_fit_)
+        touched = self.sample_indices_[edit.leaving] if len(edit.leaving) else numbers[n_rows:]
         self.estimator_, self._fitted, self._certificate, self._source = estimator, edited, certificate, source
-        self.sample_indices_, self._budget = after, budget
-        self.n_samples_fit_ = max(self.n_samples_fit_, int(after[-1]) + 1)
+        self.sample_indices_, self._budget = numbers, budget
+        self.n_samples_fit_ = max(self.n_samples_fit_, int(numbers[-1]) + 1)
         self.edits_ = (*self.edits_, Bunch(kind=edit.verb, indices=touched, certificate=certificate))
         return self
 

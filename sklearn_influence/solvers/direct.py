@@ -98,11 +98,11 @@ class DirectFactor:
 
     @property
     def downdates(self):
-        """Whether :meth:`without` can start from this factor: a decomposed block has lost the digits it would need."""
+        """Whether :meth:`downdated` can start from this: a decomposed block has lost the digits it would need."""
         return all(block.L is not None for block in self.blocks)
 
-    def without(self, rows, retained):
-        """The factor of the rows that stay, from this one.
+    def downdated(self, rows, retained, entering=()):
+        """The factor of the rows that stay, from this one; None where too few digits would be left.
 
         Parameters
         ----------
@@ -110,25 +110,20 @@ class DirectFactor:
             Positions, in this factor's curvature, of the rows that leave.
         retained : curvature
             That of the other rows, at the same parameters; undamped, as the solver's ``factor`` takes it.
+        entering : ndarray of int, optional
+            Positions, in ``retained``, of rows that were not there or were others.
 
         Returns
         -------
-        DirectFactor
+        DirectFactor or None
             Of ``retained``, about the centre of this factor's curvature. This factor stays as it is.
 
         Notes
         -----
-        The leaving rows' own Gram matrix is subtracted from the cached one, and the difference factored: |rows| p**2
-        and p**3 / 3 operations, whatever the number of rows that stay. The difference has the rounding of the cached
-        matrix. Where the rows hold so much of a direction that too few digits would be left, ``retained`` is factored
-        from its rows instead.
+        The leaving rows' own Gram matrix is subtracted from the cached one, that of the entering rows added, and the
+        result factored: |rows| p**2 and p**3 / 3 operations, whatever the number of rows that stay. It has the rounding
+        of the cached matrix, which does not do where the rows hold nearly all of a direction.
         """
-        downdated = self.downdated(rows, retained)
-        return self.solver.factor(retained) if downdated is None else downdated
-
-    def downdated(self, rows, retained, entering=()):
-        """As :meth:`without`, but None where too few digits would be left; ``entering`` are positions, in ``retained``,
-        of rows that were not there or were others."""
         if not self.downdates:
             return None
         if self.solver.damping:

@@ -203,7 +203,7 @@ def test_a_factor_without_rows_is_that_of_the_others(rng, kind, options, damping
     before = factor(B)[0]
     factor.squares(0, np.ones((1, factor.blocks[0].size)))  # what it keeps must not be taken over
     retained = parts(H, rows)
-    without, anew = factor.without(rows, retained), factor.solver.factor(retained)
+    without, anew = factor.downdated(rows, retained), factor.solver.factor(retained)
     assert (
         without.curvature.centre is factor.curvature.centre and without.reason == anew.reason
     )  # the cached matrix was used
@@ -219,7 +219,7 @@ def test_a_factor_without_rows_is_that_of_the_others(rng, kind, options, damping
         Z = rng.standard_normal((2, without.blocks[b].size))
         np.testing.assert_allclose(without.squares(b, Z), np.einsum("ki,ij,kj->k", Z, without.inverse(b), Z), rtol=1e-9)
     np.testing.assert_array_equal(factor(B)[0], before)  # which stays as it is
-    twice = without.without(np.arange(5), parts(retained, np.arange(5)))
+    twice = without.downdated(np.arange(5), parts(retained, np.arange(5)))
     np.testing.assert_allclose(twice(B)[0], twice.solver.factor(parts(retained, np.arange(5)))(B)[0], rtol=1e-9)
 
 
@@ -232,7 +232,7 @@ def test_a_factor_without_rows_keeps_the_digits_of_uncentred_columns(rng, kind):
     moved = theta.copy()  # a gradient by the same slopes of the rows that moved
     moved[:, :4] += 1e4 * theta[:, 4:]
     expected = solvers.Direct().factor(parts(H, rows))(to_vector(theta, True))[0]
-    found = solvers.Direct().factor(far).without(rows, parts(far, rows))(to_vector(moved, True))[0]
+    found = solvers.Direct().factor(far).downdated(rows, parts(far, rows))(to_vector(moved, True))[0]
     n_coef = 4 * H.n_outputs
     np.testing.assert_allclose(found[:n_coef], expected[:n_coef], rtol=1e-7, atol=1e-9 * np.abs(expected).max())
 
@@ -248,6 +248,6 @@ def test_rows_that_hold_a_direction_are_no_difference(rng):
         factor, rows = solvers.Direct().factor(H), np.arange(20)
         retained = parts(H, rows)
         assert factor.downdated(rows, retained) is None
-        without = factor.without(rows, retained)
+        without = factor.solver.factor(retained)  # what is left to do then
         assert without.curvature is retained and without.nullity == (left == 0.0)
     assert not without.downdates and without.downdated(np.arange(3), parts(retained, np.arange(3))) is None
