@@ -111,10 +111,12 @@ def minimise(objective, *, solver=None, nearby=None, scale=None, tol=1e-10, max_
             options = dict(rough=rough, tol=_step_precision(ahead, first, tol * reference))
         step, decrement = newton_step(factor, gradient, **options)
         near, away = off <= NEAR, min(off, NEAR)
+        goal = tol * reference * np.exp(-0.5 * away)
         # The last step takes off all but the share that its factor is away: further away, it has to begin closer.
-        goal = tol * reference * np.exp(-0.5 * away) * min(1.0, _LEFT / away if away > 0 else 1.0)
         # Squared loss: one step with the true curvature is the answer, whatever its size.
-        done = decrement <= goal or (off == 0.0 and objective.loss.quadratic and n_iter > 0)
+        done = decrement <= goal * min(1.0, _LEFT / away if away > 0 else 1.0) or (
+            off == 0.0 and objective.loss.quadratic and n_iter > 0
+        )
         # Iterative solves for the floor would cost more than the step that it may save.
         floor = decrement <= _FLOOR * goal and not factor.iterative
         stuck = near and not done and (decrement > 0.5 * previous or floor)
