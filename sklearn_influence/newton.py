@@ -17,8 +17,6 @@ _PATIENCE = 2
 SAME = 1e-10
 # Within so many times the goal, rounding may keep the decrement from it.
 _FLOOR = 1e3
-# What the last step may leave of the goal, where its factor is another point's.
-_LEFT = 1e-3
 # The first of several steps need not be solved closer than Newton's method is there, and the last not closer than this.
 _FIRST_STEP = 1e-2
 _LAST_STEP = 0.1
@@ -110,13 +108,9 @@ def minimise(objective, *, solver=None, nearby=None, scale=None, tol=1e-10, max_
             first = ahead if first is None else first
             options = dict(rough=rough, tol=_step_precision(ahead, first, tol * reference))
         step, decrement = newton_step(factor, gradient, **options)
-        near, away = off <= NEAR, min(off, NEAR)
-        goal = tol * reference * np.exp(-0.5 * away)
-        # The last step takes off all but the share that its factor is away: further away, it has to begin closer.
+        near, goal = off <= NEAR, tol * reference * np.exp(-0.5 * min(off, NEAR))
         # Squared loss: one step with the true curvature is the answer, whatever its size.
-        done = decrement <= goal * min(1.0, _LEFT / away if away > 0 else 1.0) or (
-            off == 0.0 and objective.loss.quadratic and n_iter > 0
-        )
+        done = decrement <= goal or (off == 0.0 and objective.loss.quadratic and n_iter > 0)
         # Iterative solves for the floor would cost more than the step that it may save.
         floor = decrement <= _FLOOR * goal and not factor.iterative
         stuck = near and not done and (decrement > 0.5 * previous or floor)
