@@ -6,6 +6,7 @@ The only file that names CuPy: a model runs on the CPU unless a later layer asks
 import importlib.util
 import os
 
+import array_api_compat
 import numpy as np
 from scipy import linalg
 from scipy.linalg import blas, lapack
@@ -158,3 +159,83 @@ def smallest_eigenvalue(A):
     """The smallest eigenvalue of a symmetric matrix."""
     values = linalg.eigh(A, eigvals_only=True, subset_by_index=[0, 0], check_finite=False)
     return float(values[0])
+
+
+def array_namespace(*arrays):
+    """The array API namespace that some arrays belong to (NumPy, CuPy or another), for code that runs on any device."""
+    return array_api_compat.array_namespace(*arrays)
+
+
+def on_device(array, device):
+    """A NumPy array as one of the device, "cpu" or "cuda"; what is there already stays as it is."""
+    if device == "cpu":
+        return array
+    import cupy
+
+    return cupy.asarray(array)
+
+
+def to_numpy(array):
+    """An array of any device as a NumPy one, the same object where it is one."""
+    if isinstance(array, np.ndarray):
+        return array
+    return array.get() if array_api_compat.is_cupy_array(array) else np.asarray(array)
+
+
+class PositiveDefinite:
+    """A symmetric positive definite matrix, factored on the device that it lies on: ``A = L L'``.
+
+    Parameters
+    ----------
+    A : array of shape (n, n), float64 or float32, of any namespace
+    overwrite : bool
+        A may be lost; saves its memory where the device allows it.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        Where A is not positive definite.
+    """
+
+    def __init__(self, A, *, overwrite=False):
+        self._xp = array_namespace(A)
+        self.size = A.shape[0]
+        if isinstance(A, np.ndarray):
+            (potrf,) = linalg.get_lapack_funcs(("potrf",), (A,))
+            A = A if overwrite and A.flags.c_contiguous else A.copy(order="C")
+            self._L, info = potrf(A.T, lower=1, clean=0, overwrite_a=1)
+            if info:
+                raise np.linalg.LinAlgError("The matrix is not positive definite.")
+            return
+        self._L = self._xp.linalg.cholesky(A)
+        if not bool(self._xp.all(self._xp.isfinite(self._xp.linalg.diagonal(self._L)))):  # CuPy says it so
+            raise np.linalg.LinAlgError("The matrix is not positive definite.")
+
+    def solve(self, B):
+        """``A^-1 B`` for B of shape (n, k)."""
+        return self.solve_upper(self.solve_lower(B))
+
+    def solve_lower(self, B):
+        """``L^-1 B``."""
+        return self._triangular(B, transposed=False)
+
+    def solve_upper(self, B):
+        """``L^-T B``."""
+        return self._triangular(B, transposed=True)
+
+    def _triangular(self, B, transposed):
+        if isinstance(B, np.ndarray):
+            return linalg.solve_triangular(self._L, B, lower=True, trans=int(transposed), check_finite=False)
+        if array_api_compat.is_cupy_array(B):
+            from cupyx.scipy.linalg import solve_triangular
+
+            return solve_triangular(self._L, B, lower=True, trans=int(transposed))
+        return self._xp.linalg.solve(self._xp.matrix_transpose(self._L) if transposed else self._L, B)
+
+    def inverse(self):
+        """``A^-1``, a new matrix (n, n)."""
+        if isinstance(self._L, np.ndarray):
+            (potri,) = linalg.get_lapack_funcs(("potri",), (self._L,))
+            inverse, _ = potri(self._L, lower=1)
+            return turn_up(inverse)
+        return self.solve(self._xp.eye(self.size, dtype=self._L.dtype))

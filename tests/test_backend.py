@@ -73,3 +73,19 @@ def test_the_inverse_is_mirrored_block_by_block():
     np.testing.assert_array_equal(inverse, inverse.T)
     V = np.random.default_rng(1).standard_normal((1100, 3))
     np.testing.assert_allclose(inverse @ (A @ V), V, atol=1e-10)
+
+
+@pytest.mark.parametrize("namespace", ["numpy", "array_api_strict"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_positive_definite_on_every_namespace(namespace, dtype):
+    xp, rng = pytest.importorskip(namespace), np.random.default_rng(0)
+    A, B = rng.normal(size=(30, 40)), rng.normal(size=(30, 3)).astype(dtype)
+    A = (A @ A.T).astype(dtype)
+    factor, tol = _backend.PositiveDefinite(xp.asarray(A)), 1e-10 if dtype == "float64" else 1e-3
+    np.testing.assert_allclose(
+        _backend.to_numpy(factor.solve(xp.asarray(B))), np.linalg.solve(A, B), rtol=tol, atol=tol
+    )
+    np.testing.assert_allclose(_backend.to_numpy(factor.inverse()), np.linalg.inv(A), rtol=tol, atol=tol)
+    assert factor.solve(xp.asarray(B)).dtype == getattr(xp, dtype)
+    with pytest.raises(np.linalg.LinAlgError):
+        _backend.PositiveDefinite(xp.asarray(-A))
