@@ -5,18 +5,24 @@ Influence functions, leave-one-out and group removal, and unlearning with a cert
 
 TYPE_CHECKING = False  # typing's own takes its time
 if TYPE_CHECKING:
-    from . import certificates, diagnostics, families, losses, plotting, privacy, solvers
+    from . import certificates, diagnostics, families, kernels, losses, plotting, privacy, solvers
     from .families import register_family
+    from .kernels import NeuralTangentKernel
     from .report import audit
     from .wrapper import InfluenceEstimator
 
     __version__: str
 
-__all__ = ["InfluenceEstimator", "__version__", "audit", "register_family"]
+__all__ = ["InfluenceEstimator", "NeuralTangentKernel", "__version__", "audit", "register_family"]
 
 # Imported when first asked for: scikit-learn takes a second, in which the command must answer an interrupt.
-_HOMES = {"InfluenceEstimator": "wrapper", "audit": "report", "register_family": "families"}
-_MODULES = ("certificates", "diagnostics", "families", "losses", "plotting", "privacy", "solvers")
+_HOMES = {
+    "InfluenceEstimator": "wrapper",
+    "NeuralTangentKernel": "kernels",
+    "audit": "report",
+    "register_family": "families",
+}
+_MODULES = ("certificates", "diagnostics", "families", "kernels", "losses", "plotting", "privacy", "solvers")
 
 
 def __getattr__(name):

@@ -13,6 +13,7 @@ LEVELS = [
     {"_backend"},
     {"_validation", "_parallel", "losses"},
     {"_design", "_minibatch"},
+    {"kernels"},
     {"curvature", "solvers", "objective"},
     {"fisher"},
     {"primal", "newton", "leave_one_out", "certificates", "privacy"},
@@ -135,12 +136,19 @@ def test_every_module_has_its_tests():
 
 
 def test_public_names():
-    assert sklearn_influence.__all__ == ["InfluenceEstimator", "__version__", "audit", "register_family"]
+    assert sklearn_influence.__all__ == [
+        "InfluenceEstimator",
+        "NeuralTangentKernel",
+        "__version__",
+        "audit",
+        "register_family",
+    ]
     for name in (
         *sklearn_influence.__all__,
         "solvers",
         "losses",
         "families",
+        "kernels",
         "diagnostics",
         "certificates",
         "plotting",

@@ -1,0 +1,6 @@
+"""Kernels of infinitely wide networks, as scikit-learn's Gaussian-process kernels; kernel matrices on any device."""
+
+from .matrices import gram
+from .ntk import NeuralTangentKernel
+
+__all__ = ["NeuralTangentKernel", "gram"]
