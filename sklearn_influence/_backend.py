@@ -182,6 +182,25 @@ def to_numpy(array):
     return array.get() if array_api_compat.is_cupy_array(array) else np.asarray(array)
 
 
+def submatrix(A, kept):
+    """The rows and columns ``kept`` (ascending positions) of a square array, a copy."""
+    if not isinstance(A, np.ndarray):
+        xp = array_namespace(A)
+        index = xp.asarray(kept)
+        return xp.take(xp.take(A, index, axis=0), index, axis=1)
+    gaps = np.flatnonzero(np.diff(kept) != 1) + 1
+    if 8 * len(gaps) > len(kept) or not (np.diff(kept) > 0).all():
+        return A[np.ix_(kept, kept)]
+    out = np.empty((len(kept),) * 2, dtype=A.dtype)  # long pieces are copied at the speed of memory
+    pieces = [(start, stop) for start, stop in zip([0, *gaps], [*gaps, len(kept)], strict=True)]
+    for row, row_end in pieces:
+        source = A[kept[row] : kept[row] + row_end - row]
+        for column, column_end in pieces:
+            first = kept[column] if column_end > column else 0
+            out[row:row_end, column:column_end] = source[:, first : first + column_end - column]
+    return out
+
+
 class PositiveDefinite:
     """A symmetric positive definite matrix, factored on the device that it lies on: ``A = L L'``.
 

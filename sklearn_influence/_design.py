@@ -43,6 +43,11 @@ class Design:
         return {**self.__dict__, "_norms": None}
 
     @property
+    def spans_few(self):
+        """Whether the rows' span has fewer dimensions than there are columns, by their numbers."""
+        return self.n_rows < self.n_features
+
+    @property
     def is_sparse(self):
         return sparse.issparse(self.X)
 

@@ -92,14 +92,9 @@ class FittedMixin:
     def param_names_(self):
         """Names of ``params_``: the columns', "intercept", with ``[class]`` or ``[target]`` where there are several."""
         check_is_fitted(self)
-        columns = self._feature_names()
-        q, intercept = self._objective.n_outputs, self._objective.fit_intercept
-        if q == 1:
-            names = [*columns, *["intercept"] * intercept]
-        else:
-            labels = getattr(self, "classes_", range(q))
-            names = [f"{column}[{label}]" for label in labels for column in columns]
-            names += [f"intercept[{label}]" for label in labels] if intercept else []
+        names = self._fitted.family.param_names(
+            self._final_step, self._objective, self._feature_names(), self.sample_indices_
+        )
         return np.array(names, dtype=object)
 
     @property

@@ -204,6 +204,8 @@ class DualObjective(PrimalObjective):
         squares of smallest norm has none.
     """
 
+    representation = "dual"
+
     def __init__(self, primal):
         d, strength = primal.design.n_features, primal.penalty[:, :1]
         # Without a penalty the curvature is as ill conditioned as the rows, but diagonal in principal directions.

@@ -71,8 +71,9 @@ class RowEffects:
         return delta
 
     def onto(self, G):
-        """``effects(part, out=None) = G' delta`` (c, k), for G of shape (p, c): c solves, then one product a block."""
-        solved = self.factor(G)[0]
+        """``effects(part, out=None) = G' delta`` (c, k), for derivatives G (p, c) of outputs: c solves, then one
+        product a block."""
+        solved = self.objective.solve_outputs(self.factor, G)
         along = G.T @ self.common
 
         def effects(part, out=None):
@@ -227,10 +228,18 @@ def _row_effects(objective, factor, rows, method, classes, weighted):
         pull = ratios[np.arange(len(rows)), objective.weighting.codes[rows]][:, None] * pull
         mix = 1.0 - ratios
     common = factor(classes)[0] if classes.shape[1] else classes
+    return pulled_effects(objective, factor, rows, method, common, mix, pull, weighted.sample_weight[rows])
+
+
+def pulled_effects(objective, factor, rows, method, common, mix, pull=None, weight=None):
+    """Effects of rows from their pulls (k, q) by the factored curvature, in which they weigh ``weight`` (k,), and from
+    common directions (p, r) along which each moves all by ``mix`` (k, r); by default each row's own pull and weight."""
+    weight = objective.sample_weight[rows] if weight is None else weight
+    pull = objective.sample_weight[rows][:, None] * objective.output_gradients(rows) if pull is None else pull
     effects = RowEffects(objective, factor, rows, pull, common, mix, largest=np.zeros(len(rows)))
     if method == "newton":
         effects.leverage = objective.leverage(factor, rows)
-        _retained_curvature(effects, weighted.sample_weight[rows])
+        _retained_curvature(effects, weight)
     return effects
 
 

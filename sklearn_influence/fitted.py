@@ -7,14 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import LinAlgWarning
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Bunch
 
-from . import newton
-from .effects import row_effects, row_scale, smallest_norm, spread
+from .effects import row_scale, smallest_norm, spread
 from .solvers import Auto
 from .solvers.choice import called, needs_parameters
 from .solvers.info import listening
-from .solvers.steps import newton_step
 
 _REFINE_TOL = 1e-10
 _REFINE_STEPS = 100
@@ -65,7 +62,7 @@ class FittedModel:
         as those of an unrefined model do.
         """
         primal = objective.primal()
-        representation = "primal" if primal is objective else "dual"
+        representation = "dual" if objective.representation == "kernel" else objective.representation
         new = cls(family, primal if primal is objective else primal.with_(params=params))
         new.edited, new.settled = True, settled
         new._cache[("start", representation)] = objective
@@ -75,6 +72,8 @@ class FittedModel:
 
     def with_rows(self, options, apply):
         """The objective of edited rows at the optimum before; and the one there, with its factor if that is known."""
+        if self.family.engine.from_anywhere and not any(key[0] == "solved" for key in self._cache):
+            return apply(self.start(options.representation)), None  # no optimum is needed that is not there
         objective, factor = self._known(options)
         return apply(objective), None if factor is None else (objective, factor)
 
@@ -107,8 +106,9 @@ class FittedModel:
                     f"solver={called(options.solver)} and representation='dual' do not go together: {of_parameters}, "
                     "and the dual has no parameters. Use representation='primal'."
                 )
-            chosen = "primal"
+            chosen = self.family.choose(self.objective, "primal")
         solver = options.solver
+        self.family.check_solver(solver)
         if isinstance(solver, Auto):
             solver, _ = solver.choose(self.objective, method, chosen)
         return replace(options, representation=chosen, solver=solver)
@@ -144,7 +144,14 @@ class FittedModel:
                     "rows, so they are no minimum on these rows. Use refine=True or representation='primal'."
                 )
             return objective, None
-        objective, info = self._refined(objective, self.exact_solver(options))
+        sample = spread(np.flatnonzero(objective.sample_weight > 0), 64)
+        objective, info = self.family.engine.minimise_anew(
+            objective,
+            solver=self.exact_solver(options),
+            scale=lambda current, factor: row_scale(current, factor, sample),
+            tol=_REFINE_TOL,
+            max_iter=_REFINE_STEPS,
+        )
         if not info.converged:
             warnings.warn(
                 f"Refining the fitted parameters did not converge in {info.n_iter} Newton steps (decrement "
@@ -154,18 +161,6 @@ class FittedModel:
                 stacklevel=2,
             )
         return smallest_norm(objective, info.factor)
-
-    @staticmethod
-    def _refined(objective, solver):
-        """The objective at its minimum, and how the minimisation went."""
-        sample = spread(np.flatnonzero(objective.sample_weight > 0), 64)
-        return newton.minimise_anew(
-            objective,
-            solver=solver,
-            scale=lambda current, factor: row_scale(current, factor, sample),
-            tol=_REFINE_TOL,
-            max_iter=_REFINE_STEPS,
-        )
 
     def true_factor(self, options):
         """The optimum's curvature, as the exact solver of the options factors it."""
@@ -205,7 +200,8 @@ class FittedModel:
         if self.frozen and not self.edited:
             self._warn_off_minimum(self.stationarity(options).relative)
         elif not self.settled or not (options.refine or self.edited):
-            self._warn_off_minimum(_stationarity(objective, self.true_factor(options)).relative)
+            stationarity = self.family.engine.stationarity(objective, self.true_factor(options))
+            self._warn_off_minimum(stationarity.relative)
         return objective, factor
 
     @staticmethod
@@ -223,7 +219,9 @@ class FittedModel:
         """Effects of removing each row on its own, kept: they hold the leverages."""
         objective, factor = self.solved(options)
         rows = np.arange(objective.n_rows)
-        return self._once(("effects", options, method), lambda: row_effects(objective, factor, rows, method))
+        return self._once(
+            ("effects", options, method), lambda: self.family.engine.row_effects(objective, factor, rows, method)
+        )
 
     def stationarity(self, options):
         """How far the estimator's own parameters are from a minimum."""
@@ -234,21 +232,7 @@ class FittedModel:
         objective = self.start(options.representation)
         with listening():
             if objective.outside:
-                return _stationarity(objective, self.exact_solver(options).factor(objective.curvature()))
+                factor = self.exact_solver(options).factor(objective.curvature())
+                return self.family.engine.stationarity(objective, factor)
             # Without refining the "optimum" is the estimator's own parameters, and their factor is shared.
-            return _stationarity(objective, self.true_factor(options))
-
-
-def _stationarity(objective, factor):
-    gradient = objective.gradient()
-    _, decrement = newton_step(factor, gradient)
-    scale = row_scale(objective, factor)
-    if objective.outside:  # there the penalty is all there is, and its gradient points back
-        strength = float(objective.strength.max())
-        gradient = np.append(gradient, strength * objective.outside)
-        decrement = float(np.hypot(decrement, np.sqrt(strength) * objective.outside))
-    if decrement <= newton.rounding_decrement(objective, factor):
-        relative = 0.0  # a minimum, as far as rounding lets anyone tell
-    else:
-        relative = decrement / scale if scale > 0 else np.inf
-    return Bunch(gradient_norm=float(np.linalg.norm(gradient)), newton_decrement=decrement, relative=float(relative))
+            return self.family.engine.stationarity(objective, self.true_factor(options))

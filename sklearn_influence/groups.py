@@ -54,7 +54,8 @@ def group_effects(objective, factor, groups, method, n_jobs=None):
     # The changes are there once; the other methods hold a block of them more.
     check_memory(8 * p * k, f"Parameter changes of {k:,} groups", "Ask for fewer groups at a time.")
     if method == "first_order":
-        return GroupEffects(objective, _first_order(objective, factor, groups))
+        every = row_effects(objective, factor, np.arange(objective.n_rows), "first_order")
+        return GroupEffects(objective, first_order_changes(every, groups))
     if method == "second_order":
         return GroupEffects(objective, second_order_changes(objective, factor, groups))
     _check_threads(objective, factor, groups, n_jobs)
@@ -93,14 +94,14 @@ def _group_step(objective, factor, rows):
     return step, float(left / length)
 
 
-def _first_order(objective, factor, groups):
-    """Sums of the rows' first-order effects, (p, k)."""
-    every = row_effects(objective, factor, np.arange(objective.n_rows), "first_order")
+def first_order_changes(every, groups):
+    """Sums of the first-order effects of all rows over those of each group, (p, k)."""
+    objective = every.objective
     delta = np.empty((len(groups), objective.n_params)).T
     for part in blocks(len(groups), block_size(40 * objective.n_params)):
         gradients, common = np.empty((2, objective.n_params, len(groups[part])))
         for g, rows in enumerate(groups[part]):
             gradients[:, g] = objective.pullback_sum(every.pull[rows], objective.design.take(rows))
             common[:, g] = every.common @ every.mix[rows].sum(axis=0)
-        delta[:, part] = factor(gradients)[0] + common
+        delta[:, part] = every.factor(gradients)[0] + common
     return delta

@@ -23,6 +23,10 @@ class Objective(Protocol):
         ``sample_weight`` (n,) holds the effective weights s: the user's times the class weights.
     outside : float
         Norm of the part of the given parameters that the unknowns cannot hold.
+    representation : {"primal", "dual", "kernel"}
+        What the unknowns are: the estimator's parameters, coordinates of the rows' span, or coefficients of the rows.
+    centred : bool
+        Whether the outputs have an offset that follows from the targets, and is not minimised over.
     linear : ndarray of shape (p,) or None
         Gradient of the linear term of F, None without one. It belongs to no row, and stays whatever rows leave or come.
     """
@@ -32,6 +36,9 @@ class Objective(Protocol):
 
     def read_rows(self, X):
         """Rows of features as the X of the other words."""
+
+    def own_rows(self, n):
+        """The first n training rows as the X of the other words."""
 
     def outputs(self, X=None):
         """Raw outputs (m, q) of the training rows, or of those of X."""
@@ -111,6 +118,9 @@ class Objective(Protocol):
 
     def solve_params(self, factor, B):
         """``H^-1 B`` in the estimator's parameters, (n_params, k)."""
+
+    def solve_outputs(self, factor, G):
+        """``H^-1 G`` for derivatives G (p, k) of outputs, as the ``onto`` of :meth:`pullback` on training rows."""
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ class PrimalObjective:
 
     outside = 0.0  # no parameters are out of reach, see DualObjective
     linear = None
+    representation, centred = "primal", False
 
     def __init__(self, X, y, loss, weighting, penalty, params, fit_intercept):
         self.design = Design(X, fit_intercept)
@@ -152,6 +153,12 @@ class PrimalObjective:
 
     def solve_params(self, factor, B):
         return factor(B)[0]
+
+    def solve_outputs(self, factor, G):
+        return factor(G)[0]
+
+    def own_rows(self, n):
+        return self.design if n == self.n_rows else self.design.take(slice(0, n))
 
     def _rows(self, rows):
         everything = rows is None or (len(rows) == self.n_rows and (np.diff(rows) == 1).all())

@@ -12,11 +12,10 @@ from ._validation import (
     check_indices,
     check_leaves_a_model,
 )
-from .effects import HIGH_LEVERAGE, row_effects
-from .groups import group_effects
+from .effects import HIGH_LEVERAGE
 from .losses import Loss
 from .objective import class_numbers
-from .replacements import Replacements, replacement_effects
+from .replacements import Replacements
 from .solvers.choice import called as called_solver
 from .unlearning import UnlearningMixin
 
@@ -100,9 +99,9 @@ class QuestionsMixin(UnlearningMixin):
 
     def _effects(self, changes):
         """Effects of the changes, at the optimum."""
-        options = self._options()
+        options, engine = self._options(), self._fitted.family.engine
         if isinstance(changes, list):
-            effects = group_effects(*self._fitted.solved(options), changes, self.method, self.n_jobs)
+            effects = engine.group_effects(*self._fitted.solved(options), changes, self.method, self.n_jobs)
             self._warn_rough_groups(effects)
             return effects
         if isinstance(changes, Replacements):
@@ -112,11 +111,11 @@ class QuestionsMixin(UnlearningMixin):
                     "new rows leave the span of the training rows, in which that solver works. Use "
                     "representation='primal', or solver='direct' or 'cg'."
                 )
-            effects = replacement_effects(*self._fitted.solved(options), changes, self.method)
+            effects = engine.replacement_effects(*self._fitted.solved(options), changes, self.method)
         elif np.array_equal(changes, np.arange(len(self.sample_indices_))):
             effects = self._fitted.all_effects(options, self.method)
         else:
-            effects = row_effects(*self._fitted.solved(options), changes, self.method)
+            effects = engine.row_effects(*self._fitted.solved(options), changes, self.method)
         if not self._objective.loss.quadratic:
             replaced = isinstance(changes, Replacements)
             self._warn_high_leverage(effects.rows, effects.largest, replaced=replaced, stacklevel=5)
@@ -159,8 +158,7 @@ class QuestionsMixin(UnlearningMixin):
         """Test rows in the unknowns of an objective, behind whose training rows others may stand."""
         if features is not None:
             return objective.read_rows(features)
-        n = len(self.sample_indices_)
-        return objective.design if objective.n_rows == n else objective.design.take(slice(0, n))
+        return objective.own_rows(len(self.sample_indices_))
 
     def _test_targets(self, X, y, n):
         if y is None:

@@ -134,6 +134,8 @@ def _with_room(objective, factor, change, targets):
     if change.X is None:
         return objective, factor, None
     primal, k = objective.primal(), len(change)
+    if k and objective.representation == "kernel":
+        return objective.with_room(factor, change.rows, change.X, targets)
     if primal is objective or k == 0:
         return objective, factor, objective.read_rows(change.X)
     if objective.n_rows + k < primal.design.n_features:
@@ -172,6 +174,9 @@ class _Builder:
             ratios = self.weighting.class_ratios(rows, self.to[columns])
             leaving *= ratios[np.arange(len(rows)), self.weighting.codes[rows]][:, None]
             common, mix = factor(objective.class_gradients())[0], 1.0 - ratios
+        if objective.centred:
+            y = objective.y
+            common, mix = objective.offset_shifts(factor), (self.targets[columns] - y[rows]) / self.n
         shared = (objective, factor, rows)
         if self.arrivals is None:
             effects = RowEffects(*shared, leaving + arriving, common, mix, largest=np.zeros(len(rows)))
@@ -254,7 +259,8 @@ class _Builder:
     def _direct(self, factor, j):
         """The step (p,) of replacement j from the rows as they are after it, with a factor of their own."""
         objective, one = self.objective, self.change.take([j])
-        if objective.n_rows > self.n:  # the new row stands behind the others
+        behind = objective.n_rows > self.n
+        if behind:  # the new row stands behind the others
             weighting, row = self.weighting, one.rows[0]
             weights = (weighting if self.to is None else weighting.replace(one.rows, self.to[[j]])).effective().copy()
             new, weights[row] = weights[row], 0.0
@@ -268,7 +274,9 @@ class _Builder:
         moved = after.params + step
         if objective.loss.quadratic:
             moved = refactored.minimum_norm(moved)
-        # Without extra rows a span of other rows may have coordinates of its own.
+        if behind:
+            return moved - after.params
+        # A span of other rows may have coordinates of its own.
         return objective.from_params(after.to_params(moved) - objective.to_params(objective.params))
 
 

@@ -19,7 +19,7 @@ from ._validation import (
     named_errors,
 )
 from .attributes import FittedMixin
-from .editing import Addition, Correction, Removal, Written, edited_minimum
+from .editing import Addition, Correction, Removal, Written
 from .fitted import FittedModel
 from .objective import class_numbers
 from .privacy import Release, check_optimum, residual_norm
@@ -299,7 +299,9 @@ class UnlearningMixin(FittedMixin):
         if self._budget is not None:
             check_optimum(edited)
         written = Written(family, final)
-        objective, factor, certificate = edited_minimum(edited, edit, before, as_written=written, **limits)
+        objective, factor, certificate = family.engine.edited_minimum(
+            edited, edit, before, as_written=written, **limits
+        )
         params, budget = written.params(objective), self._budget
         if release is not None:
             certificate = release.certificate(certificate, len(params))
@@ -308,6 +310,7 @@ class UnlearningMixin(FittedMixin):
         if budget is not None:
             budget = budget.spend(residual_norm(objective.primal().with_(params=params)))
         family.write(final, params, edit.origin(n_rows))
+        family.write_rows(final, objective)
         certificate.remembers = [
             *self._transformers_remember(source, refit_transformers, edit.seen),
             *family.remembers(final, edit.seen),

@@ -12,7 +12,7 @@ from ._parallel import block_size, blocks, progress
 from ._validation import alone_in_class, check_choice, check_indices, check_weights
 from .attributes import tells
 from .base import InfluenceMixin
-from .replacements import Replacements, replacement_effects
+from .replacements import Replacements
 from .solvers.steps import is_penalised
 
 # Functionals of the parameters that are solved for together.
@@ -212,7 +212,9 @@ class WhatIfMixin(InfluenceMixin):
                 continue
             targets = self._fitted.family.encode(self._final_step, np.full(len(columns), label))
             change = Replacements(positions, None, None, leverage).take(columns)
-            effects = replacement_effects(objective, factor, replace(change, y=targets), self.method)
+            effects = self._fitted.family.engine.replacement_effects(
+                objective, factor, replace(change, y=targets), self.method
+            )
             largest[columns] = np.maximum(largest[columns], effects.largest)
             total, ask = np.empty(len(columns)), dict(aggregate=True, verbose=self.verbose)
             out[columns, c] = influence.loss_change(effects, rows, y, loss, self.method, total, weight, **ask)

@@ -136,7 +136,7 @@ def minimise(
         state, length = search.moved(state, d, Kd, decrement)
         n_iter += 1
         stuck = near and decrement > 0.5 * previous
-        converged = decrement <= tol * first or stuck or loss.quadratic and search.solved
+        converged = decrement <= tol * first or stuck or (loss.quadratic and search.solved)
         if length == 0.0:
             break
         first, previous = max(first, length * decrement), decrement

@@ -13,9 +13,11 @@ only multiplied with. K and what a system is given lie in one array namespace: N
 Source: "Extending Kernel Trick to Influence Functions", Eq. 5-13 (the system there is K times this one).
 """
 
+import copy
+
 import numpy as np
 
-from .._backend import PositiveDefinite, array_namespace, check_memory, to_numpy
+from .._backend import PositiveDefinite, array_namespace, check_memory, submatrix, to_numpy
 
 # A curvature below this share of its row's weight counts as none: dividing by its root would lose as many digits as
 # treating it as the rest of the split does.
@@ -230,7 +232,32 @@ class DirectSystem(System):
         self._inverse = None
 
     def solve_roots(self, Z):
-        return self._unfold(self._factor.solve(self._fold(Z)), Z.shape)
+        flat = self._fold(Z)
+        return self._unfold(self._inverse @ flat if self._factor is None else self._factor.solve(flat), Z.shape)
+
+    @property
+    def has_inverse(self):
+        return self._inverse is not None
+
+    def kept(self, rows, K, roots):
+        """The system of some rows (ascending), whose K and roots are given, by taking the others out of the inverse:
+        n**2 operations for each of the others, and no factor."""
+        places = self._places(rows)
+        gone = np.delete(np.arange(self.size), places)
+        new = copy.copy(self)
+        new.K, new.roots, new.n_products, new._factor = K, roots.like(K), 0, None
+        new._inverse = submatrix(self._inverse, places)
+        if len(gone):
+            columns = self._xp.take(self._inverse, self._xp.asarray(gone), axis=1)
+            own = PositiveDefinite(self._xp.take(columns, self._xp.asarray(gone), axis=0))
+            half = own.solve_lower(self._xp.matrix_transpose(self._xp.take(columns, self._xp.asarray(places), axis=0)))
+            new._inverse -= self._xp.matrix_transpose(half) @ half
+        return new
+
+    @property
+    def size(self):
+        """Unknowns that are solved for together."""
+        return len(self.roots) * (self.roots.n_outputs if self.roots.coupled else 1)
 
     def inverse(self):
         """N, (n, n), or (n q, n q) with the outputs of a row beside one another; kept."""
@@ -248,7 +275,7 @@ class DirectSystem(System):
 
     def inverse_columns(self, rows):
         """``N[:, rows]``, (n, m), or (n q, m q): the columns of all outputs of the rows (NumPy integers)."""
-        rows, size = self._places(rows), self._factor.size
+        rows, size = self._places(rows), self.size
         if self._inverse is not None:
             return self._xp.take(self._inverse, self._xp.asarray(rows), axis=1)
         units = np.zeros((size, len(rows)))
@@ -304,7 +331,7 @@ class DirectSystem(System):
             M = values * K
             M *= xp.matrix_transpose(values)
         else:
-            q, scaled = self.roots.n_outputs, self.roots.row_roots * values
+            q = self.roots.n_outputs
             M = xp.empty((n, q, n, q), dtype=K.dtype)
             # V_i'V_j = sqrt(s_i s_j) (I - r_i r_i') diag(r_i r_j) (I - r_j r_j'), an outer product of (n,) at a time
             p = values**2

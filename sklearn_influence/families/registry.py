@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
+from .. import parameter_space
 from .._backend import physical_memory
 from ..dual import DualObjective, spans
 
@@ -24,6 +25,8 @@ class Family(ABC):
     >>> type(families.find_family(__import__("sklearn.linear_model").linear_model.Ridge())).__name__
     'LeastSquaresFamily'
     """
+
+    engine = parameter_space
 
     def check(self, estimator):
         """Raise ValueError, before any fit, for settings whose fitted model is no minimiser this family knows."""
@@ -58,6 +61,16 @@ class Family(ABC):
         """Make the fitted attributes fit other columns, at any parameters; ValueError where that cannot be."""
         raise ValueError(f"{type(self).__name__} cannot refit what stands before its estimators.")
 
+    def write_rows(self, estimator, objective):
+        """Put the rows of an edited objective into the fitted attributes, of estimators that hold their rows."""
+
+    def check_solver(self, solver):
+        """Raise ValueError for a solver that cannot be used here."""
+
+    def param_names(self, estimator, objective, columns, rows):
+        """Names of the parameters, in their order; ``rows`` are the numbers of the rows in the model."""
+        raise NotImplementedError(f"{type(self).__name__} does not name its parameters.")
+
     def remembers(self, estimator, seen):
         """What of the fitted estimator still depends on rows that are no more, called ``seen``: a list of sentences."""
         return []
@@ -90,6 +103,14 @@ class LinearFamily(Family):
 
     def represent(self, objective, representation):
         return DualObjective(objective) if representation == "dual" else objective
+
+    def param_names(self, estimator, objective, columns, rows):
+        q, intercept = objective.n_outputs, objective.fit_intercept
+        if q == 1:
+            return [*columns, *["intercept"] * intercept]
+        labels = getattr(estimator, "classes_", range(q))
+        names = [f"{column}[{label}]" for label in labels for column in columns]
+        return names + ([f"intercept[{label}]" for label in labels] if intercept else [])
 
     def penalty(self, coef_penalty, n_outputs, n_features, fit_intercept, intercept_penalty=0.0):
         """(q, width) second derivatives of the penalty, from one number, or one for each output."""

@@ -59,7 +59,7 @@ class Auto:
 def _shape(objective, representation):
     """Columns and non-zero entries of the objective's rows in a representation."""
     design = objective.design
-    if representation == "dual" and design.n_rows < design.n_features:
+    if representation == "dual" and design.spans_few:
         return design.n_rows, design.n_rows**2
     return design.n_features, design.n_entries
 

@@ -82,6 +82,8 @@ class ConjugateGradient:
 
     def factor(self, curvature, preconditioner=None):
         """What solves with ``curvature``, by the ``preconditioner`` (a factor of a nearby curvature) where given."""
+        if hasattr(curvature, "factored"):
+            return curvature.factored(self)
         curvature = curvature.damped(self.damping) if self.damping else curvature
         return ConjugateGradientFactor(curvature, self, preconditioner)
 

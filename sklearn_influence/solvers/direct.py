@@ -61,6 +61,8 @@ class Direct:
 
     def factor(self, curvature, preconditioner=None):
         """Factor ``curvature``; a direct solve has no use for a preconditioner."""
+        if hasattr(curvature, "factored"):
+            return curvature.factored(self)
         return DirectFactor(curvature.damped(self.damping) if self.damping else curvature, self)
 
 

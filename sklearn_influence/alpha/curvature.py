@@ -1,0 +1,177 @@
+"""The curvature of a kernel model, and its inverse on the coefficients of functions."""
+
+import numpy as np
+
+from .._backend import on_device, to_numpy
+from .._parallel import block_size, blocks
+from ..solvers import Direct
+from ..solvers.info import SolveInfo, report
+from .system import factor_direct, iterate
+
+# Iterations of conjugate gradients that a solve is taken to need.
+_ITERATIONS = 30
+
+
+class KernelCurvature:
+    """``sum_i W_i k(x_i, .) k(x_i, .)' + rho``, W_i the second derivative of a row's loss with its weight.
+
+    Parameters
+    ----------
+    gram : Gram
+    roots : Roots
+        V with ``W = V V'``.
+    strength : ndarray of shape (q,)
+        rho of each output.
+    """
+
+    common_shifts = False
+
+    def __init__(self, gram, roots, strength):
+        self.gram, self.roots, self.strength = gram, roots, strength
+
+    @property
+    def coupled(self):
+        return self.roots.coupled
+
+    @property
+    def shape(self):
+        return (len(self.gram) * len(self.strength),) * 2
+
+    def at(self, strength):
+        """The same at another strength (q,)."""
+        return KernelCurvature(self.gram, self.roots, strength)
+
+    def factored(self, solver, preconditioner=None):
+        """What the ``factor`` of a solver gives."""
+        return KernelFactor(self, solver)
+
+
+class KernelFactor:
+    """An inverted curvature: ``factor(B)`` is ``((W K + rho)^-1 B, SolveInfo)`` for coefficients B (n q, k).
+
+    Vectors may have entries behind those of the points (an offset of the outputs, which no solve moves).
+
+    Parameters
+    ----------
+    curvature : KernelCurvature
+    solver : Direct or ConjugateGradient
+    systems : list, optional
+        What is factored already, one for each of :attr:`strengths`.
+    n_core : int, optional
+        How many of the points the systems are about; the others have no weight and stand behind them.
+    """
+
+    nullity, worn, rcond = 0, False, np.nan
+
+    def __init__(self, curvature, solver, systems=None, n_core=None):
+        self.curvature, self.solver = curvature, solver
+        self.n_core = len(curvature.gram) if n_core is None else n_core
+        self.iterative = not isinstance(solver, Direct)
+        self.strengths = [float(rho) for rho in dict.fromkeys(curvature.strength.tolist())]
+        self.systems = [self._factored(rho) for rho in self.strengths] if systems is None else systems
+
+    def _factored(self, rho):
+        K, roots = self.curvature.gram.matrix, self.curvature.roots
+        if self.iterative:
+            return iterate(K, roots, rho, self.solver.tol, max_iter=self.solver.max_iter)
+        return factor_direct(K, roots, rho)
+
+    def with_points(self, gram, roots):
+        """The factor once points without weight stand behind those that it has."""
+        curvature = KernelCurvature(gram, roots, self.curvature.strength)
+        return KernelFactor(curvature, self.solver, self.systems, self.n_core)
+
+    @property
+    def operations(self):
+        """Floating-point operations of one right-hand side."""
+        size = self.n_core * (len(self.curvature.strength) if self.curvature.coupled else 1)
+        return (_ITERATIONS if self.iterative else 2) * 2 * size**2
+
+    @property
+    def reason(self):
+        if self.iterative:
+            return "solved by conjugate gradients on the kernel matrix"
+        return "solved by Cholesky factorisation on the kernel matrix"
+
+    def __call__(self, B, **options):
+        return self._each(B, self._solve)
+
+    def transposed(self, G):
+        """``(K W + rho)^-1 G`` of derivatives of outputs G (n q, k), as outputs of the points."""
+        return self._each(G, self._solve_transposed)[0]
+
+    def _solve(self, system, B, rho):
+        if self.n_core == len(B):
+            return system.solve(B)
+        core = slice(0, self.n_core)
+        moved = self._product(B)[core]
+        X = B / rho
+        X[core] -= to_numpy(system.from_roots(self._there(system.roots.ttimes(self._there(moved))))) / rho
+        return X
+
+    def _solve_transposed(self, system, G, rho):
+        if self.n_core == len(G):
+            return system.solve_transposed(G)
+        core, pulled = slice(0, self.n_core), np.zeros(G.shape)
+        pulled[core] = to_numpy(system.from_roots(system.roots.ttimes(self._there(G[core]))))
+        return (G - self._product(pulled)) / rho
+
+    def _there(self, B):
+        return on_device(np.ascontiguousarray(B), self.curvature.gram.device)
+
+    def _product(self, B):
+        return to_numpy(self.curvature.gram.matrix @ self._there(B.reshape(len(B), -1))).reshape(B.shape)
+
+    def _each(self, B, solve):
+        """Solve the outputs of each strength by their system, in blocks of columns."""
+        n, q, k = len(self.curvature.gram), len(self.curvature.strength), B.shape[1]
+        X, infos = np.zeros(B.shape), []
+        inside, out = B[: n * q].reshape(n, q, k), X[: n * q].reshape(n, q, k)
+        for rho, system in zip(self.strengths, self.systems, strict=True):
+            own = np.flatnonzero(self.curvature.strength == rho)
+            for part in blocks(k, block_size(48 * n * len(own), largest=max(k, 1))):
+                piece = inside[:, own, part]
+                solved = solve(system, self._there(piece) if self.n_core == n else piece, rho)
+                out[:, own, part] = to_numpy(solved)
+                infos.append((getattr(system, "converged", True), getattr(system, "n_iter", 1)))
+        converged, iterations = all(info[0] for info in infos), max((info[1] for info in infos), default=0)
+        residual = np.full(k, 0.0 if converged else np.nan)
+        return X, report(SolveInfo(self.solver, converged, iterations, residual, self.reason))
+
+    def rough(self, B):
+        return self(B)[0]
+
+    @property
+    def direct(self):
+        return self
+
+    def minimum_norm(self, params):
+        return params
+
+    # -- what leaves -----------------------------------------------------------------------------------------------
+
+    def left_over(self, rows):
+        """``1 - h`` of rows whose outputs do not mix, h their leverage, as ``rho N_ii`` and so without cancellation:
+        (k, q). For coupled outputs the (k, q, q) blocks ``rho N_ii``. None where only solves can tell."""
+        if self.iterative or self.n_core != len(self.curvature.gram):
+            return None
+        q = len(self.curvature.strength)
+        if self.curvature.coupled:
+            return self.strengths[0] * to_numpy(self.systems[0].inverse_diagonal())[rows]
+        out = np.empty((len(rows), q))
+        for rho, system in zip(self.strengths, self.systems, strict=True):
+            out[:, self.curvature.strength == rho] = rho * to_numpy(system.inverse_diagonal())[rows, None]
+        return out
+
+    def without(self, rows, B):
+        """``(W_R K + rho)^-1 B`` of the curvature without some rows, for coefficients B (n q, k)."""
+        n, q = len(self.curvature.gram), len(self.curvature.strength)
+        inside, X = B[: n * q].reshape(n, q, -1), np.zeros((n * q, B.shape[1]))
+        moved = self._product(inside)
+        moved[rows] = 0.0
+        for rho, system in zip(self.strengths, self.systems, strict=True):
+            own = np.flatnonzero(self.curvature.strength == rho)
+            pushed = system.solve_roots(system.roots.ttimes(self._there(moved[:, own])))
+            pulled = to_numpy(system.roots.times(system.without(rows, pushed)))
+            X.reshape(n, q, -1)[:, own] = (inside[:, own] - pulled) / rho
+        return X

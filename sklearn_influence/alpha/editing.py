@@ -1,0 +1,213 @@
+r"""The minimum of a kernel model's objective: after a fit, after an edit of its rows, and how near it is.
+
+The objective is curved by rho at least in the space of functions, whatever the kernel, so that every bound on the
+distance from its minimum holds without a look at the kernel's eigenvalues.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.utils import Bunch
+
+from ..effects import apply, spread
+from ..newton import Nearby
+from ..solvers import Direct
+from .curvature import KernelCurvature, KernelFactor
+from .newton import minimise
+
+# Up to this share of the rows is taken out of the inverse that is at hand; the rows that stay are factored otherwise.
+_DOWNDATED = 1 / 6
+# Rows that the scale of a typical one is estimated from.
+_SCALE_ROWS = 64
+
+
+@dataclass(frozen=True)
+class MinimumInfo:
+    """How a minimisation went: as :class:`~sklearn_influence.newton.NewtonInfo` says it."""
+
+    converged: bool
+    n_iter: int
+    decrement: float
+    factor: object
+    nearby: Nearby | None = None
+
+
+def minimise_anew(objective, *, solver, scale=None, tol=1e-10, max_iter=100):
+    """Minimise a kernel objective from its own coefficients, on the device that its kernel matrix lies on.
+
+    Parameters
+    ----------
+    objective : KernelObjective
+    solver : Direct or ConjugateGradient
+        What the systems of the steps are solved by; Direct stands for the cheaper of the two on the way.
+    scale : callable, optional
+        ``scale(objective, factor)``: no decrement is looked for below ``tol`` times it. By default those of the steps.
+    tol : float
+    max_iter : int
+        Steps at most.
+
+    Returns
+    -------
+    objective : KernelObjective
+    info : MinimumInfo
+    """
+    way = None if isinstance(solver, Direct) else "cg"
+    whole, infos, systems = objective, [], {}
+    coefficients, outputs = np.empty((2, objective.n_rows, objective.n_outputs))
+    K, strength = objective.gram.matrix, objective.strength
+    limits = dict(tol=tol, max_iter=max_iter, solver=way)
+    for rho in dict.fromkeys(strength.tolist()):
+        own = np.flatnonzero(strength == rho)
+        y = objective.y[:, own] if objective.loss.quadratic else objective.y
+        coefficients[:, own], outputs[:, own], info = minimise(
+            K,
+            y,
+            objective.loss,
+            objective.sample_weight,
+            rho,
+            alpha=objective.coefficients[:, own],
+            offset=objective.offset[own],
+            n_outputs=len(own),
+            **limits,
+        )
+        infos.append(info)
+        systems[rho] = info.system
+    found = whole.at(coefficients, outputs)
+    factor = None
+    if objective.loss.quadratic and all(system is not None for system in systems.values()):
+        factor = KernelFactor(found.curvature(), solver, list(systems.values()))
+    return found, MinimumInfo(
+        all(info.converged for info in infos),
+        max(info.n_iter for info in infos),
+        max(info.decrement for info in infos),
+        factor,
+    )
+
+
+def stationarity(objective, factor):
+    """How far coefficients are from a minimum: the gradient's norm as a function's, the Newton decrement, and that over
+    the median row's influence."""
+    gradient = objective.gradient()
+    ahead = factor(gradient[:, None])[0][:, 0]
+    decrement = float(np.sqrt(max(objective.inner(ahead, gradient), 0.0)))
+    rows = spread(np.flatnonzero(objective.sample_weight > 0), _SCALE_ROWS)
+    u = objective.output_gradients(rows)
+    squares = (u * apply(objective.leverage(factor, rows), u)).sum(axis=1)
+    scale = float(np.median(objective.sample_weight[rows] * np.sqrt(np.maximum(squares, 0.0)))) if len(rows) else 0.0
+    relative = 0.0
+    if decrement > _rounding(objective)[1]:
+        relative = decrement / scale if scale > 0 else np.inf
+    return Bunch(
+        gradient_norm=float(np.sqrt(max(objective.inner(gradient, gradient), 0.0))),
+        newton_decrement=decrement,
+        relative=float(relative),
+    )
+
+
+def _rounding(objective):
+    """What rounding of the gradient's coefficients can amount to: their length, and as a decrement."""
+    error = objective.gradient_rounding()
+    roots = np.sqrt(np.maximum(objective.gram.diagonal(), 0.0))[:, None]
+    # Signs are random: squares add up, not sizes.
+    decrement = np.sqrt(((error * roots) ** 2).sum() / objective.strength.min())
+    return float(np.linalg.norm(error)), float(decrement)
+
+
+def edited_minimum(edited, edit, before=None, *, tol, max_iter, as_written, solver, within=np.inf):
+    """Minimise a kernel objective of edited rows, and certify the result.
+
+    Parameters and returns are those of :func:`sklearn_influence.editing.edited_minimum`.
+
+    Notes
+    -----
+    Squared loss: rows that leave are taken out of the inverse where that is at hand, for n operations a row and
+    coefficient; otherwise the edited rows' system is factored, as a refit does. Log losses: Newton's method from the
+    old coefficients.
+    """
+    started = time.perf_counter()
+    factor = None if before is None else _downdated(*before, edited, edit)
+    if factor is not None:
+        found = edited.with_(params=edited.params - factor(edited.gradient()[:, None])[0][:, 0])
+        converged, n_iter = True, 1
+    else:
+        found, info = minimise_anew(edited, solver=solver, tol=tol, max_iter=max_iter)
+        factor, converged, n_iter = info.factor, info.converged, info.n_iter
+    found, lost = as_written(found)
+    certificate = distance_bound(found, factor if factor is not None else solver.factor(found.curvature()))
+    certificate.update(dict.fromkeys(("n_removed", "n_updated", "n_added"), 0), **edit.counts)
+    certificate.update(
+        param_bound=certificate.param_bound + lost,
+        converged=bool(converged),
+        n_iter=n_iter,
+        n_retained=edited.n_rows,
+        seconds=time.perf_counter() - started,
+    )
+    return found, factor, certificate
+
+
+def _downdated(objective, factor, edited, edit):
+    """The factor of the rows that stay, from the inverse that is at hand; None where there is none, or too little of it
+    is left. Moves ``edited`` to its coefficients but for rounding."""
+    rows = edit.leaving
+    alike = objective.loss.quadratic and not (objective.mean or objective.centred or objective.weighting.balanced)
+    if not (alike and edit.verb == "unlearn" and not factor.iterative and len(rows) <= _DOWNDATED * objective.n_rows):
+        return None
+    systems = factor.systems
+    if not all(system.has_inverse for system in systems):
+        return None
+    kept = np.delete(np.arange(objective.n_rows), rows)
+    roots = edited.curvature().roots
+    return KernelFactor(
+        KernelCurvature(edited.gram, roots, edited.strength),
+        factor.solver,
+        [system.kept(kept, edited.gram.matrix, roots) for system in systems],
+    )
+
+
+def distance_bound(objective, factor):
+    r"""Bound the distance of a kernel objective's coefficients from its minimiser's.
+
+    Parameters
+    ----------
+    objective : KernelObjective
+    factor : KernelFactor
+
+    Returns
+    -------
+    Bunch
+        param_bound (Euclidean, of the coefficients; inf where no bound holds), gradient_norm (of the gradient as a
+        function), newton_decrement, r_nu, valid.
+
+    Notes
+    -----
+    Of a squared loss the step itself is the distance. Of a log loss, which satisfies ``|F'''[x, ., .]| <= |x| F''``,
+    the distance in the norm of the curvature is at most ``D = -log(1 - r nu) / r`` with ``nu`` the Newton decrement and
+    r the largest norm of a row, ``sqrt(k(x, x) / rho)`` at most (Bach 2010, Proposition 1); at the minimum the
+    coefficients are ``-s u / rho``, so that they are off by ``(|b| + e^(r D) sqrt(max s W) D) / rho``.
+    """
+    b = objective.gradient()
+    step = factor(b[:, None])[0][:, 0]
+    decrement = float(np.sqrt(max(objective.inner(step, b), 0.0)))
+    error, rounding = _rounding(objective)
+    rho, s = float(objective.strength.min()), objective.sample_weight
+    weigh = s[s > 0]
+    if objective.loss.quadratic:
+        spread_of_weights = np.sqrt(weigh.max() / weigh.min()) if len(weigh) else 1.0
+        r_nu, bound = 0.0, float(np.linalg.norm(step)) + spread_of_weights * error / rho
+    else:
+        jacobians = 1 if objective.loss.separable else 2
+        r = np.sqrt(jacobians * max(float(objective.gram.diagonal().max()), 0.0) / rho)
+        nu = decrement + rounding
+        r_nu, bound = float(r * nu), np.inf
+        if r_nu < 1:
+            D = -np.log1p(-r_nu) / r if r > 0 else nu
+            steepest = np.exp(r * D) * np.sqrt(0.5 * weigh.max(initial=0.0))
+            bound = (float(np.linalg.norm(b)) + error + steepest * D) / rho
+    return Bunch(
+        param_bound=float(bound),
+        gradient_norm=float(np.sqrt(max(objective.inner(b, b), 0.0))),
+        newton_decrement=decrement,
+        r_nu=r_nu,
+        valid=bool(np.isfinite(bound)),
+    )

@@ -1,0 +1,151 @@
+r"""What removing and replacing the rows of a kernel model does to its coefficients, after minus before.
+
+The retained curvature is ``W_R K + rho`` and the step without the rows S, whatever their number,
+
+    delta = (W_R K + rho)^-1 [s u]_S,
+
+at the optimum of all rows: 0 less their own coefficients on S. Of a factored curvature ``1 - h_i = rho N_ii`` without
+cancellation (h_i the row's leverage), so that leave-one-out steps come from one inverse, as exact where the model
+interpolates as anywhere.
+
+Source: "Extending Kernel Trick to Influence Functions" (Sun et al.), Eq. 10-13; the block inverse is that of
+leave-one-out in kernel ridge regression.
+"""
+
+import numpy as np
+
+from .._backend import check_memory, to_numpy
+from .._parallel import threads
+from ..effects import RowEffects, apply, pulled_effects
+from ..effects import row_effects as general_row_effects
+from ..groups import GroupEffects, first_order_changes
+from ..groups import group_effects as general_group_effects
+
+# A group of at most this share of the rows is taken out of the factor; the retained rows of a larger one are factored.
+_SMALL_GROUP = 1 / 6
+
+
+def row_effects(objective, factor, rows, method):
+    """Effects of removing each of the rows on its own.
+
+    Parameters and returns are those of :func:`sklearn_influence.effects.row_effects`.
+
+    Notes
+    -----
+    Cost of "newton" where the curvature is factored: its inverse, n**3 operations (of n q unknowns where outputs mix),
+    for any number of rows; by conjugate gradients a solve for each output of each row.
+    """
+    if objective.weighting.balanced or (method == "second_order" and not objective.mean):
+        return general_row_effects(objective, factor, rows, method)
+    if method == "second_order":
+        raise ValueError("method='second_order' and penalty_scale='mean' do not go together; use method='newton'.")
+    common, mix, factor = _common(objective, factor, rows, method)
+    left = factor.left_over(rows) if method == "newton" and not objective.mean else None
+    if left is None:
+        return pulled_effects(objective, factor, rows, method, common, mix)
+    pull, alone = _pulls(objective, factor, rows, left, common, mix)
+    largest = 1.0 - (left.min(axis=1) if left.ndim == 2 else np.linalg.eigvals(left).real.min(axis=1))
+    effects = RowEffects(objective, factor, rows, pull, common, mix, largest=largest)
+    if alone.any():  # rows that V does not reach: theirs by their leverage
+        some = pulled_effects(objective, factor, rows[alone], method, common, mix[alone])
+        effects.pull[alone] = some.pull
+    return effects
+
+
+def group_effects(objective, factor, groups, method, n_jobs=None):
+    """Effects of removing each group of rows together.
+
+    Parameters and returns are those of :func:`sklearn_influence.groups.group_effects`.
+
+    Notes
+    -----
+    Cost of "newton": for a group of m rows, at most a sixth of all, n m**2 once the inverse is known; for a larger one
+    a factor of the rows that stay.
+    """
+    if method == "second_order" and not (objective.mean or objective.centred):
+        return general_group_effects(objective, factor, groups, method)
+    check_memory(
+        8 * objective.n_params * len(groups), f"Changes of {len(groups):,} groups", "Ask for fewer groups at a time."
+    )
+    if method != "newton":
+        every = row_effects(objective, factor, np.arange(objective.n_rows), method)
+        return GroupEffects(objective, first_order_changes(every, groups))
+    delta, left = np.empty((len(groups), objective.n_params)).T, np.zeros(len(groups))
+
+    def one(g):
+        delta[:, g], left[g] = _group_step(objective, factor, groups[g])
+
+    threads(one, range(len(groups)), n_jobs)
+    return GroupEffects(objective, delta, left)
+
+
+def _group_step(objective, factor, rows):
+    """The step (p,) without a group, and the share of its way to the optimum that it leaves."""
+    simple = not (objective.weighting.balanced or objective.mean or objective.centred or factor.iterative)
+    if not simple or len(rows) > _SMALL_GROUP * objective.n_rows:
+        return _refactored_step(objective, factor, rows)
+    b = np.zeros((objective.n_rows, objective.n_outputs))
+    b[rows] = objective.sample_weight[rows, None] * objective.output_gradients(rows)
+    b = b.ravel()
+    step = factor.without(rows, b[:, None])[:, 0]
+    if objective.loss.quadratic:
+        return step, 0.0
+    kept = objective.with_(sample_weight=objective.weighting.effective(removed=rows), params=objective.params + step)
+    return step, _share_left(kept, lambda b: factor.without(rows, b), step, b)
+
+
+def _refactored_step(objective, factor, rows):
+    """The same by the retained rows' own system."""
+    kept = np.delete(np.arange(objective.n_rows), rows)
+    start = objective.take(kept)
+    there = start.at(start.coefficients, objective.outputs()[kept])
+    W = there.sample_weight.reshape(-1, *[1] * (3 - there.loss.separable - 1)) * there.output_curvatures()
+    beyond = to_numpy(objective.gram.rows(kept))[:, rows] @ objective.coefficients[rows]
+    pull = apply(W, beyond + objective.offset - start.offset)
+    b = start.joined(pull, np.zeros(objective.n_outputs)) - there.gradient()
+    own = factor.solver.factor(there.curvature())
+    inside = own(b[:, None])[0][:, 0]
+    step = np.zeros((objective.n_rows, objective.n_outputs))
+    step[rows], step[kept] = -objective.coefficients[rows], inside[: start.coefficients.size].reshape(len(kept), -1)
+    whole = objective.joined(step, start.offset - objective.offset)
+    if objective.loss.quadratic:
+        return whole, 0.0
+    return whole, _share_left(start.with_(params=start.params + inside), lambda b: own(b)[0], inside, b)
+
+
+def _share_left(moved, solve, step, b):
+    """The Newton decrement after a step over the one before it, whose gradient was ``-b``."""
+    gradient, length = moved.gradient(), moved.inner(step, b)
+    ahead = solve(gradient[:, None])[:, 0]
+    return float(np.sqrt(max(moved.inner(ahead, gradient), 0.0) / length)) if length > 0 else 0.0
+
+
+def _common(objective, factor, rows, method):
+    """Directions (p, r) along which all rows move when one leaves, how far (k, r), and the factor that goes with them.
+
+    With a penalty on the mean loss the strength shrinks with every row: by the mean weight in the factor, which is
+    exact for equal ones, and by each row's own in the step. A centred model's offset moves with the mean target.
+    """
+    if objective.mean:
+        s, strength = objective.sample_weight, objective.strength
+        if method == "newton":
+            factor = factor.solver.factor(objective.curvature().at(strength * (1.0 - 1.0 / len(s))))
+        return factor(objective.params[:, None])[0], np.outer(s[rows], strength[:1] / s.sum()), factor
+    if not objective.centred:
+        return np.zeros((objective.n_params, 0)), np.zeros((len(rows), 0)), factor
+    y = objective.y
+    return objective.offset_shifts(factor), (y.mean(axis=0) - y[rows]) / (len(y) - 1), factor
+
+
+def _pulls(objective, factor, rows, left, common, mix):
+    """Pulls (k, q) of rows by the factor of all, from ``rho N_ii``; and which rows it does not hold for (k,)."""
+    s, u = objective.sample_weight[rows, None], objective.output_gradients(rows)
+    if left.ndim == 2:
+        shifts = common[: objective.coefficients.size].reshape(objective.n_rows, objective.n_outputs, -1)[rows]
+        return (s * u - objective.strength * apply(shifts, mix)) / left, np.zeros(len(rows), dtype=bool)
+    roots = objective.curvature().roots.take(rows)
+    zeta, rest = roots.split(s * u)
+    # What V does not reach of a gradient is rounding, unless the row is one that the model does not believe.
+    alone = np.abs(rest).max(axis=1) > 1e-14 * np.abs(s * u).max(axis=1)
+    solved = np.linalg.solve(left, zeta[:, :, None])[:, :, 0]
+    return roots.times(solved), alone

@@ -1,0 +1,136 @@
+"""Kernel values of the training points with one another and with others, on the device that they are used on."""
+
+import copy
+
+import numpy as np
+from scipy import sparse
+
+from .._backend import array_namespace, check_memory, submatrix, to_numpy
+from ..kernels import gram as kernel_matrix
+
+
+class Gram:
+    """The kernel's values between training points.
+
+    Parameters
+    ----------
+    kernel : str, callable or Kernel
+        As :func:`sklearn_influence.kernels.gram` takes it; of "precomputed" the points are the matrix itself.
+    X : ndarray or CSR matrix of shape (n, d)
+    device : {"cpu", "cuda"}
+    **params
+        The kernel's parameters.
+
+    Attributes
+    ----------
+    matrix : array of shape (n, n)
+        On the device; computed when it is first needed, and in no pickle.
+    """
+
+    def __init__(self, kernel, X, device="cpu", **params):
+        self.kernel, self.X, self.device, self.params = kernel, X, device, params
+        self._matrix = None
+
+    def __getstate__(self):
+        return {**self.__dict__, "_matrix": None}
+
+    def __len__(self):
+        return self.X.shape[0]
+
+    @property
+    def precomputed(self):
+        return isinstance(self.kernel, str) and self.kernel == "precomputed"
+
+    @property
+    def matrix(self):
+        if self._matrix is None:
+            n = len(self)
+            check_memory(16 * n**2, f"The kernel matrix of {n:,} rows", "Fit fewer rows, or approximate the kernel.")
+            # The points twice, not once: so a WhiteKernel leaves out the noise, which is a penalty.
+            self._matrix = self._values(self.X, self.X)
+        return self._matrix
+
+    def _values(self, X, Z):
+        return kernel_matrix(self.kernel, X, Z, device=self.device, **self.params)
+
+    def host_matrix(self):
+        """A copy of the matrix as a NumPy array."""
+        matrix = to_numpy(self.matrix)
+        return matrix.copy() if matrix is self.matrix or matrix is self.X else matrix
+
+    def diagonal(self):
+        """The values of the points with themselves, (n,), as a NumPy array."""
+        return to_numpy(array_namespace(self.matrix).linalg.diagonal(self.matrix))
+
+    def across(self, X):
+        """Values of other points (m, d) with these: (m, n)."""
+        return self._values(X, self.X)
+
+    def rows(self, positions):
+        """Values of some of these points with all: (k, n)."""
+        return self.matrix[_as_index(positions, self.matrix), :]
+
+    def take(self, kept):
+        """Some of the points; what is known of their matrix is kept, and nothing of the others'."""
+        kept = np.flatnonzero(kept) if np.asarray(kept).dtype == bool else np.asarray(kept)
+        other = copy.copy(self)
+        other.X = self.X[kept]
+        if self._matrix is not None:
+            other._matrix = submatrix(self._matrix, kept)
+        if self.precomputed:
+            other.X = other.X[:, kept] if self._matrix is None or self.device != "cpu" else other._matrix
+        return other
+
+    def replace(self, rows, X):
+        """Other points (k, d) at some positions; the values that stay are kept."""
+        other = copy.copy(self)
+        if sparse.issparse(self.X):
+            order = np.arange(len(self))
+            order[rows] = len(self) + np.arange(len(rows))
+            other.X = sparse.vstack([self.X, _alike(X, self.X)], format="csr")[order]
+        else:
+            other.X = self.X.copy()
+            other.X[rows] = _alike(X, self.X)
+        if self._matrix is not None:
+            other._matrix = _with_rows(self._matrix, rows, other.across(other.X[rows]))
+        return other
+
+    def append(self, X):
+        """More points behind the others; the values that are known are kept."""
+        other, X = copy.copy(self), _alike(X, self.X)
+        stack = sparse.vstack if sparse.issparse(self.X) else np.concatenate
+        other.X = stack([self.X, X], **({"format": "csr"} if sparse.issparse(self.X) else {}))
+        if self._matrix is not None:
+            xp = array_namespace(self._matrix)
+            new = other.across(X)
+            n = len(self)
+            upper = xp.concat([self._matrix, xp.matrix_transpose(new[:, :n])], axis=1)
+            other._matrix = xp.concat([upper, new], axis=0)
+        return other
+
+
+def _alike(X, like):
+    """Points in the container and precision of others."""
+    if sparse.issparse(like):
+        return sparse.csr_array(X).astype(like.dtype)
+    return (X.toarray() if sparse.issparse(X) else np.asarray(X)).astype(like.dtype, copy=False)
+
+
+def _as_index(positions, A):
+    """Positions as an index of the array's namespace."""
+    return positions if isinstance(positions, slice) else array_namespace(A).asarray(positions)
+
+
+def _with_rows(A, rows, new):
+    """A symmetric matrix with other rows (k, n) and columns at some positions."""
+    xp = array_namespace(A)
+    if isinstance(A, np.ndarray):
+        A = A.copy()
+        A[rows] = new
+        A[:, rows] = new.T
+        return A
+    place = np.arange(A.shape[0])
+    place[rows] = len(place) + np.arange(len(rows))
+    order = xp.asarray(place)
+    A = xp.take(xp.concat([A, new], axis=0), order, axis=0)
+    return xp.take(xp.concat([A, xp.matrix_transpose(new)], axis=1), order, axis=1)

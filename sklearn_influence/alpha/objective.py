@@ -1,0 +1,347 @@
+r"""Kernel models in the coefficients of their points: ``sum_i s_i loss(y_i, f_i) + 1/2 sum_o rho_o a_o' K a_o``.
+
+The outputs are ``f = offset + K a``, K (n, n) the kernel's values between the training points, a (n, q) the
+coefficients, which are the parameters. A gradient of the objective in the space of functions is
+``sum_i b_i k(x_i, .)``, and is given here by its coefficients b, ``b = s u + rho a`` for the objective's own: so no K
+is inverted where it is singular. The linear functional "output c at x" has ``k(X, x)`` at output c as its derivative by
+the parameters. Vectors of either kind and parameters are (n q,), point by point; behind them stands the offset (q,)
+where it is no constant.
+
+Source: "Extending Kernel Trick to Influence Functions" (Sun et al.), Proposition 3.1 and Eq. 5-9.
+"""
+
+import copy
+from functools import cached_property
+
+import numpy as np
+
+from .._backend import on_device, to_numpy
+from .._parallel import block_size, blocks
+from ..objective import class_numbers
+from .curvature import KernelCurvature
+from .rows import OwnRows, Points, Pullers, TestRows
+from .system import Roots
+
+_OF_OUTPUTS = ("_outputs", "_gradient_by_output")
+# A row of less curvature has no leverage to divide by.
+_WEAK = 1e-8
+
+
+class KernelObjective:
+    """A kernel model's objective at its coefficients.
+
+    Parameters
+    ----------
+    gram : Gram
+    y : ndarray
+        Targets as the loss takes them.
+    loss : Loss
+    weighting : Weighting
+    strength : ndarray of shape (q,)
+        rho of each output, above 0.
+    params : ndarray of shape (n * q,), or (n * q + q,) where centred
+        ``dual_coef_.ravel()``, and the offset.
+    mean : float, default=0.0
+        With a penalty on the *mean* loss, the total weight that ``strength`` belongs to: it shrinks with the weight
+        that is left. 0 for a penalty on the sum, which stays.
+    centred : bool
+        The targets are taken about their mean, which is added to the outputs and follows the rows (a Gaussian process
+        with ``normalize_y``).
+    """
+
+    linear, outside, fit_intercept = None, 0.0, False
+    representation = "kernel"
+    folded = ()  # of points behind the others, the positions that they are to take
+
+    def __init__(self, gram, y, loss, weighting, strength, params, *, mean=0.0, centred=False):
+        self.gram, self.y, self.loss, self.weighting = gram, y, loss, weighting
+        self.sample_weight = weighting.effective()
+        self._strength, self.mean, self.centred = np.asarray(strength, dtype=float), mean, centred
+        self.params = params
+
+    def __getstate__(self):
+        return {name: value for name, value in self.__dict__.items() if name not in _OF_OUTPUTS}
+
+    @property
+    def n_rows(self):
+        return len(self.gram)
+
+    @property
+    def n_outputs(self):
+        return len(self._strength)
+
+    @property
+    def n_params(self):
+        return (self.n_rows + self.centred) * self.n_outputs
+
+    @property
+    def design(self):
+        return Points(self.gram)
+
+    @property
+    def strength(self):
+        """rho (q,) at these weights."""
+        return self._strength * (self.sample_weight.sum() / self.mean if self.mean else 1.0)
+
+    @property
+    def penalty(self):
+        return self.strength[:, None]
+
+    @property
+    def offset(self):
+        """What every output has beside the kernel's part, (q,)."""
+        return self.params[-self.n_outputs :] if self.centred else np.zeros(self.n_outputs)
+
+    @property
+    def coefficients(self):
+        return self.params[: self.n_rows * self.n_outputs].reshape(self.n_rows, self.n_outputs)
+
+    # -- other objectives ---------------------------------------------------------------------------------------------
+
+    def with_(self, *, sample_weight=None, params=None):
+        other = copy.copy(self)
+        if params is not None:
+            for name in _OF_OUTPUTS:
+                other.__dict__.pop(name, None)
+            other.params = params
+        if sample_weight is not None:
+            other.sample_weight = sample_weight
+        return other
+
+    def at(self, coefficients, outputs):
+        """The objective at other coefficients (n, q), whose outputs are known."""
+        other = self.with_(params=self.joined(coefficients, self.offset))
+        other.__dict__["_outputs"] = outputs
+        return other
+
+    def joined(self, coefficients, offset):
+        """A vector from coefficients (n, q) and, where it counts as one, the offset (q,)."""
+        return np.append(coefficients, offset) if self.centred else np.ravel(coefficients)
+
+    def take(self, kept):
+        kept = np.arange(self.n_rows)[kept]
+        return self._changed(self.gram.take(kept), self.y[kept], self.weighting.take(kept), self.coefficients[kept])
+
+    def replace(self, rows, X=None, y=None):
+        rows, targets, weighting = np.asarray(rows), self.y, self.weighting
+        gram = self.gram if X is None else self.gram.replace(rows, X)
+        if y is not None:
+            targets = targets.copy()
+            targets[rows] = y
+            weighting = weighting if weighting.codes is None else weighting.replace(rows, class_numbers(y))
+        return self._changed(gram, targets, weighting, self.coefficients)
+
+    def append(self, X, y, sample_weight):
+        codes = None if self.weighting.codes is None else class_numbers(y)
+        weighting = self.weighting.append(sample_weight, codes)
+        coefficients = np.concatenate([self.coefficients, np.zeros((X.shape[0], self.n_outputs))])
+        return self._changed(self.gram.append(X), np.concatenate([self.y, y]), weighting, coefficients)
+
+    def _changed(self, gram, y, weighting, coefficients):
+        new = type(self).__new__(type(self))
+        new.__dict__.update({name: self.__dict__[name] for name in self.__dict__ if name not in _OF_OUTPUTS})
+        new.gram, new.y, new.weighting, new.sample_weight = gram, y, weighting, weighting.effective()
+        new.params = new.joined(coefficients, y.mean(axis=0))
+        return new
+
+    # -- rows ---------------------------------------------------------------------------------------------------------
+
+    def read_rows(self, X):
+        return TestRows(self.gram, X)
+
+    def own_rows(self, n):
+        return OwnRows(self.gram, np.arange(n))
+
+    def _moves(self, rows, V):
+        """Outputs of some rows under parameters V (p, k), without the offset where that is none: (m, q, k)."""
+        n, q = self.n_rows, self.n_outputs
+        inside = on_device(np.ascontiguousarray(V[: n * q]).reshape(n, -1), self.gram.device)
+        if rows is None:
+            out = to_numpy(self.gram.matrix @ inside)
+        else:
+            out = np.empty((rows.n_rows, inside.shape[1]))
+            for part in blocks(rows.n_rows, block_size(8 * n, largest=rows.n_rows)):
+                out[part] = to_numpy(rows.take(part).values() @ inside)
+        out = out.reshape(len(out), q, -1)
+        return out + V[n * q :].reshape(1, q, -1) if self.centred else out
+
+    # -- words --------------------------------------------------------------------------------------------------------
+
+    def outputs(self, X=None):
+        if X is None:
+            return self._outputs
+        if isinstance(X, OwnRows):
+            return self._outputs[X.positions]
+        return self._moves(X, self.params[:, None])[:, :, 0]
+
+    @cached_property
+    def _outputs(self):
+        return self._moves(None, self.params[:, None])[:, :, 0]
+
+    @cached_property
+    def _gradient_by_output(self):
+        return self.loss.gradient(self.y, self._outputs)
+
+    def output_gradients(self, rows=None):
+        return self._gradient_by_output if rows is None else self._gradient_by_output[rows]
+
+    def output_curvatures(self, rows=None):
+        y, f = (self.y, self._outputs) if rows is None else (self.y[rows], self._outputs[rows])
+        return self.loss.curvature(y, f)
+
+    def value(self):
+        held = self.coefficients * (self._outputs - self.offset)
+        return self.sample_weight @ self.loss.value(self.y, self._outputs) + 0.5 * held.sum(axis=0) @ self.strength
+
+    def gradient(self):
+        """Coefficients ``s u + rho a`` (p,) of F's gradient; 0 at the offset, which is not minimised over."""
+        b = self.sample_weight[:, None] * self._gradient_by_output + self.strength * self.coefficients
+        return self.joined(b, np.zeros(self.n_outputs))
+
+    def inner(self, b, c):
+        """Inner product of the functions with coefficients b and c (p,), both 0 at the offset."""
+        return float(b @ self.joined(self._moves(None, c[:, None])[:, :, 0], np.zeros(self.n_outputs)))
+
+    def gradient_rounding(self):
+        """(n, q): how far rounding can carry each coefficient of :meth:`gradient` off, to first order."""
+        W = self.loss.curvature(self.y, self._outputs)
+        W = np.abs(W) if W.ndim == 2 else np.abs(W).max(axis=1)
+        # A kernel's value is at most the root of its diagonal entries, so an output at most their sum.
+        roots = np.sqrt(np.maximum(self.gram.diagonal(), 0.0))
+        reach = roots[:, None] * (roots @ np.abs(self.coefficients)) + np.abs(self.offset)
+        own = self.strength * np.abs(self.coefficients)
+        terms = self.sample_weight[:, None] * (np.abs(self._gradient_by_output) + W * reach) + own
+        return 4 * np.finfo(float).eps * terms
+
+    def class_gradients(self):
+        """``s u`` on the rows of each class alone: (n q, K)."""
+        u = self.sample_weight[:, None] * self._gradient_by_output
+        inside = self.weighting.codes[:, None] == np.arange(self.weighting.n_classes)
+        return (u[:, :, None] * inside[:, None, :]).reshape(u.size, -1)
+
+    def curvature(self, kind="hessian"):
+        roots = Roots.of(self.loss, self.y, self._outputs, self.sample_weight)
+        return KernelCurvature(self.gram, roots, self.strength)
+
+    def third_derivative(self, delta):
+        bend = self.loss.third(self.y, self._outputs, self._moves(None, delta)) * self.sample_weight[:, None, None]
+        return bend.reshape(delta.shape)
+
+    def outputs_change(self, delta, X=None):
+        return self._moves(X, delta)
+
+    def pullback(self, U, X=None, onto=None, out=None):
+        """What rows pull at with U (m, q): coefficients (n q, m) for training rows that pull (:meth:`design`),
+        derivatives (n q, m) by the parameters for rows whose outputs are asked for; ``onto`` as in the protocol."""
+        X = self.design.take(slice(None)) if X is None else X
+        n, q, m = self.n_rows, self.n_outputs, X.n_rows
+        if onto is not None:
+            pulls = isinstance(X, Pullers)
+            moved = onto[: n * q].reshape(n, q, -1)[X.positions] if pulls else self._moves(X, onto)
+            result = np.einsum("mq,mqc->cm", U, moved)
+        else:
+            result = np.zeros((self.n_params, m))
+            inside = result[: n * q].reshape(n, q, m)
+            if isinstance(X, Pullers):
+                inside[X.positions, :, np.arange(m)] = U
+            else:
+                np.multiply(to_numpy(X.values()).T[:, None, :], U.T, out=inside)
+                result[n * q :] = U.T if self.centred else 0.0
+        if out is None:
+            return result
+        out[...] = result
+        return out
+
+    def pullback_sum(self, U, X=None):
+        X = self.design.take(slice(None)) if X is None else X
+        total = np.zeros((self.n_rows, self.n_outputs))
+        if isinstance(X, Pullers):
+            np.add.at(total, X.positions, U)
+            return self.joined(total, np.zeros(self.n_outputs))
+        for part in blocks(X.n_rows, block_size(8 * self.n_rows, largest=max(X.n_rows, 1))):
+            total += to_numpy(X.take(part).values()).T @ U[part]
+        return self.joined(total, U.sum(axis=0))
+
+    def squared_outputs(self, X, weight):
+        root = np.sqrt(weight)[:, None, None]
+
+        def total(delta):
+            return ((self._moves(X, delta) * root) ** 2).sum(axis=(0, 1))
+
+        return total
+
+    def leverage(self, factor, rows=None):
+        rows = np.arange(self.n_rows) if rows is None else rows
+        left, own = factor.left_over(rows) if self.loss.separable else None, self.design.take(rows)
+        if left is None:
+            return self.leverage_between(factor, own, own)
+        W = self.sample_weight[rows, None] * self.output_curvatures(rows)
+        strong = (W > _WEAK).all(axis=1)
+        A = np.divide(1.0 - left, W, out=np.zeros_like(left), where=strong[:, None])
+        weak = own.take(np.flatnonzero(~strong))
+        A[~strong] = self.leverage_between(factor, weak, weak)
+        return A
+
+    def leverage_between(self, factor, left, right):
+        """``J H^-1 J'``, by a solve for each output of the rows on the right."""
+        q, m = self.n_outputs, left.n_rows
+        alike = self.loss.separable and len(factor.strengths) == 1  # all outputs have one leverage
+        basis = np.eye(q)[:1] if alike else np.eye(q)
+        out = np.empty((m, q) if self.loss.separable else (m, q, q))
+        for part in blocks(m, block_size(32 * self.n_params * len(basis), share=0.25)):
+            some, K = right.take(part), to_numpy(left.take(part).values())
+            each = np.repeat(np.arange(some.n_rows), len(basis))
+            J = self.pullback(np.tile(basis, (some.n_rows, 1)), some.take(each))
+            solved = factor(J)[0][: self.n_rows * q].reshape(self.n_rows, q, some.n_rows, len(basis))
+            A = np.einsum("mn,nqmc->mqc", K, solved)
+            out[part] = A if out.ndim == 3 else A[:, :1, 0] if alike else np.einsum("mqq->mq", A)
+        return out
+
+    # -- other points and offsets -------------------------------------------------------------------------------------
+
+    def with_room(self, factor, rows, X, targets):
+        """The objective and its factor once points X (k, d) stand behind the others without weight, each to take the
+        place of one of the rows; and the new points."""
+        k, n = X.shape[0], self.n_rows
+        roomy = copy.copy(self)
+        for name in _OF_OUTPUTS:
+            roomy.__dict__.pop(name, None)
+        roomy.gram, roomy.folded = self.gram.append(X), rows
+        roomy.y = np.concatenate([self.y, targets])
+        codes = None if self.weighting.codes is None else class_numbers(targets)
+        roomy.weighting = self.weighting.append(np.zeros(k), codes)
+        roomy.sample_weight = np.append(self.sample_weight, np.zeros(k))
+        roomy.params = roomy.joined(np.concatenate([self.coefficients, np.zeros((k, self.n_outputs))]), self.offset)
+        factor = factor.with_points(roomy.gram, roomy.curvature().roots)
+        return roomy, factor, roomy.design.take(slice(n, None))
+
+    def offset_shifts(self, factor):
+        """What the parameters become when the offset of an output grows by 1: (p, q)."""
+        n, q = self.n_rows, self.n_outputs
+        b = np.zeros((self.n_params, q))
+        b[: n * q].reshape(n, q, q)[:, np.arange(q), np.arange(q)] = -self.sample_weight[:, None]
+        shifts = factor(b)[0]
+        shifts[n * q :] = np.eye(q)
+        return shifts
+
+    # -- the estimator's parameters -----------------------------------------------------------------------------------
+
+    def primal(self):
+        return self
+
+    def to_params(self, V):
+        """Parameters (p,) or (p, k) with those of points that take another's place in that place."""
+        if not len(self.folded):
+            return V
+        n, q, k = self.n_rows - len(self.folded), self.n_outputs, len(self.folded)
+        inside = V[: (n + k) * q].reshape(n + k, q, -1)
+        there = inside[:n].copy()
+        there[self.folded] += inside[n:]
+        return np.concatenate([there.reshape(n * q, *V.shape[1:]), V[(n + k) * q :]])
+
+    def from_params(self, V):
+        return V
+
+    def solve_outputs(self, factor, G):
+        """``H^-1`` of derivatives of outputs (n q, k), as the outputs of the training rows."""
+        return factor.transposed(G)

@@ -1,0 +1,98 @@
+"""Kernel models: their rows with rows of weight are all that they are made of."""
+
+import numpy as np
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.utils.validation import check_array
+
+from .. import alpha
+from ..alpha.gram import Gram
+from ..alpha.objective import KernelObjective
+from ..losses import SquaredError
+from ..objective import Weighting
+from ..solvers import Auto, ConjugateGradient, Direct
+from ..solvers.choice import called
+from .registry import Family
+
+
+class KernelFamily(Family):
+    """What models in the span of their rows share: they are influenced, and unlearn, in their dual coefficients."""
+
+    engine = alpha
+
+    def choose(self, objective, representation):
+        if representation == "primal":
+            raise ValueError(
+                "representation='primal' is not available for kernel models, whose parameters are the coefficients of "
+                "their rows; use 'auto' or 'dual'."
+            )
+        return "dual"
+
+    def check_solver(self, solver):
+        if not isinstance(solver, (Auto, Direct, ConjugateGradient)) or solver.damping:
+            raise ValueError(
+                f"solver={called(solver)} is not available for kernel models: it approximates or damps the curvature "
+                "of parameters, and theirs are the coefficients of the rows. Use 'auto', 'direct' or 'cg'."
+            )
+
+    def param_names(self, estimator, objective, columns, rows):
+        labels = getattr(estimator, "classes_", np.arange(objective.n_outputs))
+        if objective.n_outputs == 1:
+            names = [f"dual_coef[{row}]" for row in rows]
+        else:
+            names = [f"dual_coef[{row}, {label}]" for row in rows for label in labels]
+        tail = objective.n_params - len(names)
+        return names + (["offset"] if tail == 1 else [f"offset[{label}]" for label in labels[:tail]])
+
+
+class KernelRidgeFamily(KernelFamily):
+    """``sum s (y - Kc)**2 + alpha c'Kc``: squared loss, so that Newton's step is the retrained model.
+
+    ``alpha`` may be one number per target; it must be above 0.
+    """
+
+    estimators = (KernelRidge,)
+
+    def check(self, estimator):
+        if not (np.asarray(estimator.alpha, dtype=float) > 0).all():
+            raise ValueError(
+                f"KernelRidge(alpha={estimator.alpha!r}) is not supported: without a penalty on every target the "
+                "coefficients are not determined where the kernel matrix is singular. Set alpha > 0."
+            )
+
+    def encode(self, estimator, y):
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        n_outputs = 1 if estimator.dual_coef_.ndim == 1 else estimator.dual_coef_.shape[1]
+        y = y.reshape(len(y), -1)
+        if y.shape[1] != n_outputs:
+            raise ValueError(f"y has {y.shape[1]} targets, but the model was fitted on {n_outputs}.")
+        return y
+
+    def read(self, estimator, X, y, sample_weight):
+        y = self.encode(estimator, y)
+        strength = np.broadcast_to(np.asarray(estimator.alpha, dtype=float), (y.shape[1],))
+        return KernelObjective(
+            Gram(estimator.kernel, X, **kernel_parameters(estimator)),
+            y,
+            SquaredError(),
+            Weighting(sample_weight),
+            strength,
+            np.ravel(estimator.dual_coef_).astype(np.float64),
+        )
+
+    def write(self, estimator, params, origin=None):
+        shape = estimator.dual_coef_.shape[1:]
+        estimator.dual_coef_ = params.reshape(-1, *shape).astype(estimator.dual_coef_.dtype)
+
+    def write_rows(self, estimator, objective):
+        estimator.X_fit_ = objective.gram.X
+        estimator.n_features_in_ = objective.gram.X.shape[1]  # of a precomputed kernel the rows that stay
+
+    def as_written(self, estimator, params):
+        return params.astype(estimator.dual_coef_.dtype).astype(np.float64)
+
+
+def kernel_parameters(estimator):
+    """The parameters of a kernel as scikit-learn's estimators pass them on."""
+    if callable(estimator.kernel):
+        return estimator.kernel_params or {}
+    return {"gamma": estimator.gamma, "degree": estimator.degree, "coef0": estimator.coef0}
