@@ -299,11 +299,13 @@ def test_groups(name, method):
 @both_methods
 def test_small_working_memory_changes_nothing(name, method):
     family, model = FAMILIES[name], fitted(name, method)
-    X, y = family.test
+    (X_all, y_all), (X, y) = family.test, (part[:4] for part in family.test)
     ask = [
         lambda m: m.influence_on_params(),
-        lambda m: m.influence_on_output(X),
+        lambda m: m.influence_on_output(X),  # fewer test rows than training rows, and more
+        lambda m: m.influence_on_output(X_all, ROWS),
         lambda m: m.influence_on_loss(X, y),
+        lambda m: m.influence_on_loss(X_all, y_all, ROWS),
         lambda m: m.influence_on_loss(X, y, aggregate="mean"),
         lambda m: m.leverages(),
         lambda m: m.top_influences(X, y, k=4).influences,
