@@ -140,8 +140,8 @@ def test_what_may_be_meant_otherwise_is_said():
     assert "'Bern' and 'bern' differ in capitals or spaces only" in notes[2]
 
 
-def test_a_million_different_texts_are_refused():
-    frame = pd.DataFrame({"key": np.arange(1_000_000).astype(str), "x": 1.0})
+def test_as_many_different_texts_as_rows_are_refused():
+    frame = pd.DataFrame({"key": np.arange(100_000).astype(str), "x": 1.0})
     frame["key"] = "k" + frame["key"]
-    with pytest.raises(TableError, match=r"'key' holds too many different texts to be categories \(1,000,000 values"):
+    with pytest.raises(TableError, match=r"'key' holds too many different texts to be categories \(100,000 values"):
         features(frame, [])
