@@ -3,8 +3,11 @@
 import numpy as np
 from scipy import sparse
 
+from ._backend import to_numpy
 from ._parallel import block_size, blocks
 
+# Rows of a block at which products with few columns run at the rate of the whole.
+_PRODUCT_ROWS = 2048
 # Symmetric products reach the rate of the bare product from about this many rows on.
 _GRAM_ROWS = 2048
 # More columns than this are multiplied in panels of as many: products of whole blocks would be copies of the result.
@@ -30,10 +33,14 @@ class Design:
     Notes
     -----
     float32 rows stay float32 in the products whose result is as large as the data; sums over rows are float64.
+    :func:`sklearn_influence._device_design.design_of` makes the design of rows that may lie on another device.
     """
+
+    device = "cpu"
 
     def __init__(self, X, fit_intercept):
         self.X = X.tocsr() if sparse.issparse(X) else X
+        self.dtype = X.dtype
         self.fit_intercept = fit_intercept
         self.n_rows, self.n_features = X.shape
         self.width = self.n_features + fit_intercept
@@ -41,6 +48,23 @@ class Design:
 
     def __getstate__(self):
         return {**self.__dict__, "_norms": None}
+
+    def _with(self, X):
+        """The design of other rows, in the same container and on the same device."""
+        return type(self)(X, self.fit_intercept)
+
+    def reading(self, X):
+        """The design of test rows, on the device of these where their container can go there."""
+        return Design(X, self.fit_intercept)
+
+    @property
+    def product_rows(self):
+        """Rows of a block at which a product runs at the rate of the whole."""
+        return max(self.n_rows, 1) if self.is_sparse else _PRODUCT_ROWS  # sparse products are slow to start
+
+    def beside(self, array):
+        """An array on the device that products with these rows are made on."""
+        return to_numpy(array)
 
     @property
     def spans_few(self):
@@ -53,7 +77,7 @@ class Design:
 
     def take(self, rows):
         """The design of some rows: a view for a slice, a copy for positions."""
-        new = Design(_without(self.X, ~rows) if self._drops_few(rows) else self.X[rows], self.fit_intercept)
+        new = self._with(_without(self.X, ~rows) if self._drops_few(rows) else self.X[rows])
         new._norms = None if self._norms is None else self._norms[rows]
         return new
 
@@ -67,15 +91,15 @@ class Design:
         if self.is_sparse:
             order = np.arange(self.n_rows)
             order[rows] = self.n_rows + np.arange(len(rows))
-            return Design(sparse.vstack([self.X, X], format="csr")[order], self.fit_intercept)
+            return self._with(sparse.vstack([self.X, X], format="csr")[order])
         new = self.X.copy()
         new[rows] = X
-        return Design(new, self.fit_intercept)
+        return self._with(new)
 
     def append(self, X):
         """A copy with rows X (k, d) behind the others, in the container and precision of the rest."""
         both = [self.X, self._alike(X)]
-        return Design(sparse.vstack(both, format="csr") if self.is_sparse else np.concatenate(both), self.fit_intercept)
+        return self._with(sparse.vstack(both, format="csr") if self.is_sparse else np.concatenate(both))
 
     def _alike(self, X):
         if self.is_sparse:
@@ -84,7 +108,7 @@ class Design:
 
     def in_double(self):
         """The same rows in float64: a block of them, for several products."""
-        return self if self.X.dtype == np.float64 else Design(self.X.astype(float), self.fit_intercept)
+        return self if self.X.dtype == np.float64 else self._with(self.X.astype(float))
 
     def _pieces(self, n_columns=1):
         """Row slices and their rows in float64, for products with ``n_columns`` columns; all at once where nothing is
@@ -130,6 +154,18 @@ class Design:
             if self.fit_intercept:
                 out[c, :, -1] = U[:, c]
         return out.transpose(0, 2, 1)
+
+    def scaled_onto(self, U, theta, out=None):
+        """``sum_c theta_c' (U_ic [x_i, 1])`` for theta of shape (k, width, m): (m, n), in ``out`` where given."""
+        scaled = self.scaled(U)
+        theta = theta.astype(scaled.dtype, copy=False)
+        if len(theta) == 1 and out is not None and scaled.dtype == out.dtype:
+            return np.matmul(theta[0].T, scaled[0], out=out)
+        result = sum(theta[c].T @ scaled[c] for c in range(len(theta)))
+        if out is None:
+            return result.astype(np.float64, copy=False)
+        out[...] = result
+        return out
 
     @property
     def n_entries(self):
@@ -191,7 +227,7 @@ class Design:
                 _mirror(matrix[:d, :d])
         if self.fit_intercept:
             spread = np.abs(np.einsum("kjj->kj", out[:, :d, :d]))
-            constant = spread <= (_CONSTANT * centre) ** 2 * np.abs(out[:, -1, -1])[:, None]
+            constant = is_constant(spread, centre, out[:, -1, -1])
             for c in np.flatnonzero(constant.any(axis=1)):
                 out[c, :d, :d] *= ~(constant[c, :, None] | constant[c])
                 out[c, -1, :d] *= ~constant[c]
@@ -256,6 +292,12 @@ class Design:
             X = self.X[rows].astype(np.float64, copy=False)
             np.einsum("ij,ij->i", X, X, out=out[rows])
         return np.sqrt(out, out=out)
+
+
+def is_constant(spread, centre, total):
+    """Which columns (k, d) are constant: their squares about the centre (k, d), over rows of total weight (k,), are no
+    more than the rounding of the centre."""
+    return spread <= (_CONSTANT * centre) ** 2 * np.abs(total)[:, None]
 
 
 def _without(X, gone):

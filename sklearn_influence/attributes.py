@@ -124,7 +124,7 @@ class FittedMixin:
             return
         info, options = merge(infos), self._options()
         if info.repeats is not None and options.representation == "dual":
-            start = self._fitted.start("dual")
+            start = self._fitted.start("dual", options.device)
             repeats = np.stack([start.to_params(one) for one in info.repeats])
             error = repeats.std(axis=0, ddof=1) / np.sqrt(len(repeats))
             info = replace(info, repeats=repeats, standard_error=error)

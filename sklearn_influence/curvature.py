@@ -9,12 +9,10 @@ from functools import cached_property
 
 import numpy as np
 
-from ._backend import check_memory
+from ._backend import add_to_diagonal, array_namespace, beside, check_memory, to_numpy
 from ._minibatch import RowSampler
 from ._parallel import block_size, blocks
 
-# Rows of a block at which its products run at the rate of the whole.
-_PRODUCT_ROWS = 2048
 # A column's share of its squares about the mean that is rounding.
 _CONSTANT = 64 * np.finfo(float).eps
 
@@ -35,11 +33,14 @@ class MixedWeights:
 
     def times(self, eta):
         """W_i eta_i for eta of shape (n, q, k), in place."""
-        along = np.einsum("nq,nqk->nk", self.outer, eta)
+        if isinstance(eta, np.ndarray):
+            along = np.einsum("nq,nqk->nk", self.outer, eta)
+        else:
+            along = array_namespace(eta).sum(self.outer[:, :, None] * eta, axis=1)
         along *= self.sign
         eta *= self.diagonal[:, :, None]
         for a in range(eta.shape[1]):
-            eta[:, a] += self.outer[:, a, None] * along
+            eta[:, a, :] += self.outer[:, a, None] * along
         return eta
 
     def pairs(self, a):
@@ -54,7 +55,11 @@ class MixedWeights:
         return np.maximum(weights, 0.0)  # rounding must not turn a row against itself
 
     def take(self, rows):
-        return MixedWeights(self.diagonal[rows], self.outer[rows], self.sign)
+        return MixedWeights(self.diagonal[rows, ...], self.outer[rows, ...], self.sign)
+
+    def beside(self, array):
+        """The same weights on the device of an array."""
+        return MixedWeights(beside(self.diagonal, array), beside(self.outer, array), self.sign)
 
 
 class Hessian:
@@ -153,8 +158,7 @@ class Hessian:
 
     @property
     def _product_rows(self):
-        n = max(self.design.n_rows, 1)
-        return n if self.design.is_sparse else min(n, _PRODUCT_ROWS)  # sparse products are slow to start
+        return min(max(self.design.n_rows, 1), self.design.product_rows)
 
     @property
     def product_bytes(self):
@@ -165,20 +169,22 @@ class Hessian:
         """H V for V of shape (p, k). Cost: two products with the rows, in blocks whose outputs stay in cache."""
         theta = to_outputs(V, self.n_outputs, self.design.fit_intercept)  # (q, width, k)
         q, width, k = theta.shape
-        right, out = theta.transpose(1, 0, 2).reshape(width, q * k), np.zeros((width, q * k))
+        # On another device all is made there; only the vectors and their products travel.
+        right = self.design.beside(theta.transpose(1, 0, 2).reshape(width, q * k))
+        reshape, out = array_namespace(right).reshape, self.design.beside(np.zeros((width, q * k)))
         for part in blocks(self.design.n_rows, self._product_rows):
             rows = self.design.take(part).in_double()
-            eta = self.weigh(part, rows.dot(right).reshape(-1, q, k))
-            out += rows.tdot(eta.reshape(-1, q * k))
-        out = out.reshape(width, q, k).transpose(1, 0, 2)
+            eta = self.weigh(part, reshape(rows.dot(right), (-1, q, k)))
+            out += rows.tdot(reshape(eta, (-1, q * k)))
+        out = to_numpy(out).reshape(width, q, k).transpose(1, 0, 2)
         return to_vector(out + self.penalty[:, :, None] * theta, self.design.fit_intercept)
 
     def dense(self):
-        """The blocks in the coordinates of :meth:`encode`, and which block each output uses.
+        """The blocks in the coordinates of :meth:`encode`, on the rows' device, and which block each output uses.
 
         Returns
         -------
-        matrices : list of ndarray of shape (b, b)
+        matrices : list of arrays of shape (b, b)
             One of b = q * width where the outputs mix, else the different ones of b = width.
         block_of : list of int
             For each encoded block, its matrix.
@@ -189,6 +195,7 @@ class Hessian:
             8 * size**2 * (max(self.block_of()) + 1),
             f"The curvature of {self.shape[0]:,} parameters",
             "Use solver='cg', which never holds it, or fewer columns.",
+            self.design.device,
         )
         if self.coupled:
             return [self._coupled()], [0]
@@ -196,8 +203,8 @@ class Hessian:
         block_of, matrices = self.block_of(), []
         for b in range(max(block_of) + 1):
             o = block_of.index(b)
-            alone = len(grams) == q or max(block_of) == 0
-            matrices.append(grams[o % len(grams)] if alone else grams[o % len(grams)].copy())
+            alone, gram = len(grams) == q or max(block_of) == 0, grams[o % len(grams)]
+            matrices.append(gram if alone else array_namespace(gram).asarray(gram, copy=True))
             self._add_penalty(matrices[-1], o)
         return matrices, block_of
 
@@ -231,11 +238,10 @@ class Hessian:
     def _add_penalty(self, block, o):
         """Add the penalty of an output to its dense block, in place."""
         penalty, d = self.penalty[o], self.design.n_features
-        diagonal = np.arange(d)
-        block[diagonal, diagonal] += penalty[:d]
+        add_to_diagonal(block, penalty[:d])
         if penalty[d:].any():
             v = self._intercept_direction()
-            block += penalty[-1] * np.outer(v, v)
+            block += beside(penalty[-1] * np.outer(v, v), block)
 
     @property
     def _shifts(self):
@@ -244,21 +250,22 @@ class Hessian:
 
     def _coupled(self):
         q, width = self.penalty.shape
-        H = np.empty((q, width, q, width))
+        xp = array_namespace(self.design.beside(self.centre))
+        H = xp.empty((q, width, q, width), dtype=xp.float64)
         for a in range(q):
             # Where a common shift changes nothing, an output's own block is minus the sum of its others: no term of
             # that sum cancels another, and q (q - 1) / 2 products are enough.
             own = not self._shifts
             grams = self.design.gram(self.weights.pairs(a)[:, not own :], self.centre)
             for b, gram in enumerate(grams, a + (not own)):
-                H[a, :, b] = H[b, :, a] = gram
+                H[a, :, b, :] = H[b, :, a, :] = gram
         for a in range(q):
             if self._shifts:
-                H[a, :, a] = -sum(H[a, :, b] for b in range(q) if b != a)
-            self._add_penalty(H[a, :, a], a)
-        for j in np.flatnonzero(self.gauge):
-            H[:, j, :, j] += np.trace(H[:, j, :, j]) / q
-        return H.reshape(q * width, q * width)
+                H[a, :, a, :] = -sum(H[a, :, b, :] for b in range(q) if b != a)
+            self._add_penalty(H[a, :, a, :], a)
+        for j in np.flatnonzero(self.gauge).tolist():
+            H[:, j, :, j] += xp.linalg.trace(H[:, j, :, j]) / q
+        return xp.reshape(H, (q * width, q * width))
 
     def encode(self, B):
         """Gradients (p, k) in the coordinates of :meth:`dense`: (n_blocks, b, k)."""
@@ -356,7 +363,8 @@ class Hessian:
         return to_vector(theta, self.design.fit_intercept)
 
     def decode_inverse(self, M):
-        """A dense block's inverse in the user's coordinates."""
+        """A dense block's inverse in the user's coordinates, on the CPU."""
+        M = to_numpy(M)
         if self.coupled:
             return self.decode(self.decode(M).T)
         out = M.copy()
@@ -378,11 +386,18 @@ class Hessian:
         return theta
 
     def weigh(self, rows, eta):
-        """``W_i eta_i`` for the rows' (m, q, k) eta, which may be overwritten."""
+        """``W_i eta_i`` for the rows' (m, q, k) eta, which may be overwritten, on the device that eta lies on."""
+        weights = self.weights if isinstance(eta, np.ndarray) else self._held_weights
         if self.coupled:
-            return self.weights.take(rows).times(eta)
-        eta *= self.weights[rows][:, :, None]
+            return weights.take(rows).times(eta)
+        eta *= weights[rows, :][:, :, None]
         return eta
+
+    @cached_property
+    def _held_weights(self):
+        """The weights on the rows' device."""
+        origin = self.design.beside(self.centre)
+        return self.weights.beside(origin) if self.coupled else beside(self.weights, origin)
 
     def minibatch(self):
         """This curvature as random rows show it, see :class:`RowSampler`."""

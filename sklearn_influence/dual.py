@@ -9,11 +9,12 @@ those of a Cholesky factor where sparse rows make that the cheapest.
 """
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import sparse
 
 from . import _backend
 from ._backend import check_memory
 from ._design import Design
+from ._device_design import design_of
 from ._parallel import block_size, blocks
 from .curvature import to_outputs, to_vector
 from .primal import PrimalObjective
@@ -45,7 +46,7 @@ class RowSpan:
     def coordinates(self, X):
         """Other rows (m, d) in these coordinates, (m, r), without what of them no coefficient can see."""
         out = np.empty((X.shape[0], self.rows.shape[1]))
-        for part in blocks(X.shape[0], block_size(32 * len(self.rows), share=_SHARE)):
+        for part in blocks(X.shape[0], block_size(32 * self.rows.shape[0], share=_SHARE)):
             out[part] = self.from_features(X[part].T).T
         return out
 
@@ -54,16 +55,23 @@ class DenseSpan(RowSpan):
     """Principal directions of dense rows, by a singular value decomposition; the basis (d, r) is kept."""
 
     def __init__(self, X):
-        U, s, Vt = linalg.svd(X.astype(np.float64, copy=False), full_matrices=False, check_finite=False)
-        kept = s > max(X.shape) * _EPS * s.max(initial=0.0)
-        self.rows, self._basis = U[:, kept] * s[kept], np.ascontiguousarray(Vt[kept].T)
+        U, s, Vt = _backend.thin_svd(_backend.to_double(X))
+        values = _backend.to_numpy(s)  # in descending order
+        rank = np.count_nonzero(values > max(X.shape) * _EPS * values.max(initial=0.0))
+        self.rows, basis = U[:, :rank] * s[:rank], Vt[:rank, :].T
+        self._basis = np.ascontiguousarray(basis) if isinstance(basis, np.ndarray) else basis
+
+    def __getstate__(self):
+        return {name: _backend.to_numpy(array) for name, array in self.__dict__.items()}
 
     def to_features(self, T):
-        return self._basis @ T
+        return _backend.product(self._basis, T)
 
     def from_features(self, W):
         # Rows given sparse for a model fitted on dense ones are multiplied as they are.
-        return (W.T @ self._basis).T
+        if sparse.issparse(W):
+            return (W.T @ _backend.to_numpy(self._basis)).T
+        return _backend.product(self._basis.T, W)
 
 
 class PrincipalSpan(RowSpan):
@@ -152,12 +160,13 @@ def row_span(X, *, triangular=False):
     n**2 memory where triangular, else about 10 n**3 and 3 n**2.
     """
     n, d = X.shape
-    dense = isinstance(X, np.ndarray)
+    dense = not sparse.issparse(X)
     needed = 3 * n * n + 2 * n * d if dense else n * n if triangular else 3 * n * n
     check_memory(
         8 * needed,
         f"The dual representation of {n:,} rows and {d:,} columns",
         "Use representation='primal', or fewer rows.",
+        design_of(X, False).device,
     )
     if dense:
         return DenseSpan(X)
@@ -213,7 +222,7 @@ class DualObjective(PrimalObjective):
         rank = span.rows.shape[1]
         penalty = np.hstack([np.repeat(strength, rank, axis=1), primal.penalty[:, d:]])
         super().__init__(
-            span.rows[: primal.n_rows],
+            span.rows[: primal.n_rows, :],
             primal.y,
             primal.loss,
             primal.weighting,
@@ -230,6 +239,9 @@ class DualObjective(PrimalObjective):
     def with_linear(self, linear):
         return DualObjective(self.primal().with_linear(linear))
 
+    def on(self, device):
+        return self if device == self.design.device else DualObjective(self.primal().on(device))
+
     def take(self, kept):
         return DualObjective(self.primal().take(kept))
 
@@ -245,7 +257,7 @@ class DualObjective(PrimalObjective):
     def read_rows(self, X):
         n_bytes = 8 * X.shape[0] * self.design.n_features
         check_memory(n_bytes, f"Products of {X.shape[0]:,} test rows with the training rows", "Ask for fewer rows.")
-        return Design(self.span.coordinates(X), self.fit_intercept)
+        return self.design.reading(self.span.coordinates(X))
 
     def perturbation_gradients(self, rows, onto):
         return self.primal().perturbation_gradients(rows, onto)
@@ -293,7 +305,9 @@ def _with_linear_rows(primal):
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     longest = primal.design.norms().max(initial=0.0) or 1.0
     rows = np.divide(longest * rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
-    return np.vstack([X, rows]) if isinstance(X, np.ndarray) else sparse.vstack([X, rows], format="csr")
+    if sparse.issparse(X):
+        return sparse.vstack([X, rows], format="csr")
+    return primal.design.in_double().append(rows).X
 
 
 def spans(objective):

@@ -8,6 +8,8 @@ import numpy as np
 from scipy.linalg import LinAlgWarning
 from sklearn.exceptions import ConvergenceWarning
 
+from ._backend import choose_device
+from ._device_design import check_dense
 from .effects import row_scale, smallest_norm, spread
 from .solvers import Auto
 from .solvers.choice import called, needs_parameters
@@ -65,15 +67,16 @@ class FittedModel:
         representation = "dual" if objective.representation == "kernel" else objective.representation
         new = cls(family, primal if primal is objective else primal.with_(params=params))
         new.edited, new.settled = True, settled
-        new._cache[("start", representation)] = objective
+        device = objective.design.device
+        new._cache[("start", representation, device)] = objective
         for refine in (True, False) if factor is not None else ():
-            new._cache[("optimum", refine, representation, factor.solver)] = (objective, factor)
+            new._cache[("optimum", refine, representation, device, factor.solver)] = (objective, factor)
         return new
 
     def with_rows(self, options, apply):
         """The objective of edited rows at the optimum before; and the one there, with its factor if that is known."""
         if self.family.engine.from_anywhere and not any(key[0] == "solved" for key in self._cache):
-            return apply(self.start(options.representation)), None  # no optimum is needed that is not there
+            return apply(self.start(options.representation, options.device)), None  # no optimum is needed that is not there
         objective, factor = self._known(options)
         return apply(objective), None if factor is None else (objective, factor)
 
@@ -97,7 +100,7 @@ class FittedModel:
             return self._cache[key]
 
     def resolved(self, options, method):
-        """The options with the representation, "primal" or "dual", and the solver that they mean here."""
+        """The options with the representation, "primal" or "dual", the solver and the device that they mean here."""
         chosen = self.family.choose(self.objective, options.representation)
         of_parameters = needs_parameters(options.solver)
         if chosen == "dual" and of_parameters:
@@ -111,7 +114,21 @@ class FittedModel:
         self.family.check_solver(solver)
         if isinstance(solver, Auto):
             solver, _ = solver.choose(self.objective, method, chosen)
-        return replace(options, representation=chosen, solver=solver)
+        return replace(options, representation=chosen, solver=solver, device=self._device(options.device, solver))
+
+    def _device(self, device, solver):
+        """The device, "cpu" or "cuda", on which a solver can be asked about these rows."""
+        design = self.objective.design
+        if not solver.exact and device == "cuda":
+            raise ValueError(
+                f"device='cuda' and solver={called(solver)} do not go together: estimates of the inverse curvature are "
+                "made on the CPU. Use solver='direct' or 'cg', or device='cpu'."
+            )
+        if device == "auto" and (design.is_sparse or not solver.exact):
+            return "cpu"
+        if device == "cuda":
+            check_dense(design)
+        return choose_device(device, design.n_entries)
 
     def exact_solver(self, options):
         """The solver of the true curvature, undamped, that goes with resolved options."""
@@ -119,13 +136,14 @@ class FittedModel:
             return replace(options.solver, damping=0.0)
         return Auto().choose(self.objective, "newton", options.representation)[0]
 
-    def start(self, representation):
-        """The objective at the estimator's own parameters, in the unknowns that influences are computed in."""
-        return self._once(("start", representation), lambda: self.family.represent(self.objective, representation))
+    def start(self, representation, device="cpu"):
+        """The objective at the estimator's own parameters, in the unknowns and where influences are computed."""
+        key = ("start", representation, device)
+        return self._once(key, lambda: self.family.represent(self.objective.on(device), representation))
 
     def optimum(self, options):
         """The objective that influences are taken at, and its true factored curvature or None."""
-        key = ("optimum", options.refine, options.representation, self.exact_solver(options))
+        key = ("optimum", options.refine, options.representation, options.device, self.exact_solver(options))
         return self._once(key, lambda: self._find_optimum(options))
 
     def _find_optimum(self, options):
@@ -133,11 +151,11 @@ class FittedModel:
             return self._look_for_optimum(options)
 
     def _look_for_optimum(self, options):
-        objective = self.start(options.representation)
+        objective = self.start(options.representation, options.device)
         if self.edited:
             return objective, None
         if not options.refine:
-            rounding = max(_OFF_SPAN, 100 * np.finfo(self.objective.design.X.dtype).eps)
+            rounding = max(_OFF_SPAN, 100 * np.finfo(self.objective.design.dtype).eps)
             if objective.outside > rounding * np.linalg.norm(self.objective.params):
                 raise ValueError(
                     "The dual representation cannot hold these coefficients: they have a part outside the span of the "
@@ -177,7 +195,7 @@ class FittedModel:
         return objective, factor
 
     def _factor_key(self, options):
-        return ("true factor", options.refine, options.representation, self.exact_solver(options))
+        return ("true factor", options.refine, options.representation, options.device, self.exact_solver(options))
 
     def solved(self, options):
         """``(objective, factor)``: the optimum, and its curvature as the solver of the options factors it."""
@@ -225,11 +243,11 @@ class FittedModel:
 
     def stationarity(self, options):
         """How far the estimator's own parameters are from a minimum."""
-        key = ("stationarity", options.representation, self.exact_solver(options))
+        key = ("stationarity", options.representation, options.device, self.exact_solver(options))
         return self._once(key, lambda: self._find_stationarity(replace(options, refine=False)))
 
     def _find_stationarity(self, options):
-        objective = self.start(options.representation)
+        objective = self.start(options.representation, options.device)
         with listening():
             if objective.outside:
                 factor = self.exact_solver(options).factor(objective.curvature())

@@ -8,7 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from ._design import Design
+from ._backend import array_namespace, inner, to_numpy
+from ._device_design import design_of, placed
 from ._parallel import block_size, blocks
 from .curvature import Hessian, MixedWeights, RowCurvatures, to_outputs, to_vector
 from .fisher import EmpiricalFisher
@@ -47,7 +48,7 @@ class PrimalObjective:
     representation, centred = "primal", False
 
     def __init__(self, X, y, loss, weighting, penalty, params, fit_intercept):
-        self.design = Design(X, fit_intercept)
+        self.design = design_of(X, fit_intercept)
         self.y = y
         self.loss = loss
         self.weighting = weighting
@@ -87,6 +88,11 @@ class PrimalObjective:
     def with_linear(self, linear):
         other = copy.copy(self)
         other.linear = linear
+        return other
+
+    def on(self, device):
+        other = copy.copy(self)
+        other.design = placed(self.design, device)
         return other
 
     def take(self, kept):
@@ -140,7 +146,7 @@ class PrimalObjective:
         return other
 
     def read_rows(self, X):
-        return Design(X, self.fit_intercept)
+        return self.design.reading(X)
 
     def primal(self):
         return self
@@ -291,7 +297,8 @@ class PrimalObjective:
     def row_curvatures(self, rows):
         s = self.sample_weight[rows, None]
         a, b = self._curvature_factors
-        return RowCurvatures(self.design.take(rows), MixedWeights(s * a[rows], np.sqrt(s) * b[rows]))
+        # Each row meets a vector of its own: no product of matrices, and nothing for a device to gain.
+        return RowCurvatures(placed(self.design.take(rows), "cpu"), MixedWeights(s * a[rows], np.sqrt(s) * b[rows]))
 
     def _outer_product(self):
         """Outer products of the rows' gradients, which have the Hessian's units: those of squared losses are divided
@@ -316,7 +323,7 @@ class PrimalObjective:
 
     def squared_outputs(self, X, weight):
         centre = X.mean(weight)
-        gram = X.gram(weight[:, None], centre)[0]
+        gram = to_numpy(X.gram(weight[:, None], centre)[0])
 
         def total(delta):
             theta = to_outputs(delta, self.n_outputs, self.fit_intercept)
@@ -333,13 +340,9 @@ class PrimalObjective:
             theta = to_outputs(onto, self.n_outputs, self.fit_intercept)
             result = sum(U[:, c, None] * X.dot(theta[c]) for c in range(self.n_outputs)).T
         else:
-            scaled = X.scaled(U)  # (q, width, m)
             if onto is None:
-                return to_vector(scaled, self.fit_intercept).astype(np.float64, copy=False)
-            theta = to_outputs(onto, self.n_outputs, self.fit_intercept).astype(scaled.dtype, copy=False)
-            if self.n_outputs == 1 and out is not None and scaled.dtype == out.dtype:
-                return np.matmul(theta[0].T, scaled[0], out=out)
-            result = sum(theta[c].T @ scaled[c] for c in range(self.n_outputs))
+                return to_vector(X.scaled(U), self.fit_intercept).astype(np.float64, copy=False)
+            return X.scaled_onto(U, to_outputs(onto, self.n_outputs, self.fit_intercept), out)
         if out is None:
             return result.astype(np.float64, copy=False)
         out[...] = result
@@ -384,25 +387,26 @@ class PrimalObjective:
         width, q, curvature = left.width, self.n_outputs, factor.curvature
         different = range(max(factor.block_of) + 1)
         if curvature.coupled:
-            inverse = factor.inverse(0).reshape(q, width, q, width)
+            inverse = left.beside(factor.inverse(0))
+            inverse = array_namespace(inverse).reshape(inverse, (q, width, q, width))
         elif right is not left:
-            inverses = [factor.inverse(b) for b in different]
+            inverses = [left.beside(factor.inverse(b)) for b in different]
         size = block_size(24 * width * 2, share=1 / 16, largest=_LEVERAGE_ROWS)
         buffers = np.empty((1 if right is left else 2, min(size, left.n_rows), width))
         for part in blocks(left.n_rows, size):
             Z = left.take(part).centred(curvature.centre, out=buffers[0])
-            Y = Z if right is left else right.take(part).centred(curvature.centre, out=buffers[1])
+            Y = Z if right is left else left.beside(right.take(part).centred(curvature.centre, out=buffers[1]))
             if curvature.coupled:
                 for a in range(q):
                     for b in range(a if right is left else 0, q):
-                        out[part, a, b] = np.einsum("ij,ij->i", Z @ inverse[a, :, b], Y)
+                        out[part, a, b] = inner(Z @ inverse[a, :, b, :], Y, axis=1)
                         if right is left:
                             out[part, b, a] = out[part, a, b]
                 continue
             if right is left:
                 squares = [factor.squares(b, Z) for b in different]
             else:
-                squares = [np.einsum("ij,ij->i", Z @ inverses[b], Y) for b in different]
+                squares = [inner(Z @ inverses[b], Y, axis=1) for b in different]
             for o, b in enumerate(factor.block_of):
                 out[part, o] = squares[b]
 

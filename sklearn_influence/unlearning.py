@@ -291,7 +291,8 @@ class UnlearningMixin(FittedMixin):
         if refit_transformers:
             weight = edit.weights(self._objective.weighting.sample_weight)
             estimator, final, start = self._transform_again(source, weight)
-            edited, before = family.represent(start, family.choose(start, self.representation)), None
+            edited = family.represent(start.on(options.device), family.choose(start, self.representation))
+            before = None
         else:
             final = copy.copy(self._final_step)
             estimator = self._with_final(final)

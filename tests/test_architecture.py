@@ -13,7 +13,7 @@ LEVELS = [
     {"_backend"},
     {"_validation", "_parallel", "losses"},
     {"_design", "_minibatch"},
-    {"kernels"},
+    {"_device_design", "kernels"},
     {"curvature", "solvers", "objective"},
     {"fisher"},
     {"primal", "newton", "leave_one_out", "certificates", "privacy"},

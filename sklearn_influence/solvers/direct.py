@@ -166,15 +166,15 @@ class DirectFactor:
         return max(block.size for block in self.blocks)
 
     def inverse(self, b):
-        """Block b of H^-1, in the coordinates of ``curvature.dense``."""
+        """Block b of H^-1, in the coordinates of ``curvature.dense``, on the device that its factor lies on."""
         self._report(np.zeros(0))
         return self.blocks[b].inverse()
 
     def squares(self, b, Z):
-        """``z' H^-1 z`` for each row z of Z (k, width) in those coordinates: (k,)."""
+        """``z' H^-1 z`` for each row z of Z (k, width), on any device, in those coordinates: (k,)."""
         self._report(np.zeros(0))
         half = self.blocks[b].half(Z.T)
-        return np.einsum("ji,ji->i", half, half)
+        return _backend.inner(half, half, axis=0)
 
     def minimum_norm(self, params):
         """``params`` (p,) without their part along flat directions."""
@@ -207,23 +207,23 @@ class _BlockFactor:
     """
 
     def __init__(self, A, normed, form=None, rank_bound=None):
-        self.size = len(A)
+        self.size = A.shape[0]
         self._rank_bound = self.size if rank_bound is None else rank_bound
         self._factor(A)
         self.nullity, self._flat = 0, None
         floor = max(1e-13, 4 * np.finfo(float).eps * self.size)
         if self.rcond < (floor if form is None else _CAREFUL):
-            S, self.L = self.L, None
-            np.fill_diagonal(S, self._diagonal)
+            S, self.L = _backend.upper_triangle(self.L, self._diagonal), None
             self._decompose(S, floor, normed, form)
 
     def _factor(self, A):
         """Scale A and take its Cholesky factor in place; rcond is 0 where it has none."""
-        diagonal = np.diagonal(A)
+        diagonal = _backend.diagonal(A)
         self.scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-        A *= self.scale[:, None]
-        A *= self.scale
-        self._diagonal, norm = np.diagonal(A).copy(), _backend.one_norm(A)
+        scale = _backend.beside(self.scale, A)
+        A *= scale[:, None]
+        A *= scale
+        self._diagonal, norm = _backend.diagonal(A), _backend.one_norm(A)
         if not np.isfinite(norm):
             raise ValueError(
                 "The curvature has entries that are no finite numbers: products of the features overflow. Rescale "
@@ -239,14 +239,13 @@ class _BlockFactor:
         The difference has the block's rounding, which counts for more by the share that is left of each diagonal entry.
         A ``careful`` one is as well conditioned as what is factored without a look at its rows; else two digits may go.
         """
-        A = self.L.T.copy()  # C order: the scaled block is below the diagonal
-        np.fill_diagonal(A, self._diagonal)
-        _backend.turn_up(A)
-        A /= self.scale[:, None]
-        A /= self.scale
-        before = np.diagonal(A).copy()
+        A = _backend.factored_matrix(self.L, self._diagonal)
+        scale = _backend.beside(self.scale, A)
+        A /= scale[:, None]
+        A /= scale
+        before = _backend.diagonal(A)
         A -= part
-        left = np.diagonal(A)[before > 0] / before[before > 0]
+        left = _backend.diagonal(A)[before > 0] / before[before > 0]
         least = left.min(initial=1.0)
         if least <= 0:
             return None
@@ -300,16 +299,27 @@ class _BlockFactor:
     def solve(self, B):
         if self.L is None:
             return self._root @ (self._root.T @ B)
-        return self.scale[:, None] * _backend.cholesky_solve(self.L, self.scale[:, None] * B)
+        scale = _backend.beside(self.scale, B)[:, None]
+        return scale * _backend.cholesky_solve(self.L, scale * B)
 
     def solve_checked(self, B):
         """The solution, and the squares (k,) of its residual and of B in units of the diagonal."""
-        X, scaled = self.solve(B), self.scale[:, None] * B
+        B = self._here(B)  # one way there and back for the solve and its check
+        scale = self._here(self.scale)[:, None]
+        X, scaled = self.solve(B), scale * B
         S = self._upper if self.L is None else self.L
-        left = _backend.symmetric_product(S, self._diagonal, X / self.scale[:, None]) - scaled
+        left = _backend.symmetric_product(S, self._diagonal, X / scale) - scaled
         if self._flat is not None:
             left -= self._null @ (self._null.T @ left)
-        return X, np.einsum("jk,jk->k", left, left), np.einsum("jk,jk->k", scaled, scaled)
+        return _backend.to_numpy(X), _backend.inner(left, left, axis=0), _backend.inner(scaled, scaled, axis=0)
+
+    def _here(self, array):
+        """An array on the device that the factor lies on; what was decomposed lies on the CPU."""
+        return _backend.beside(array, self.L.matrix) if self._is_held else _backend.to_numpy(array)
+
+    @property
+    def _is_held(self):
+        return isinstance(self.L, _backend.HeldFactor)
 
     @cached_property
     def _inverse_root(self):
@@ -318,9 +328,9 @@ class _BlockFactor:
     def half(self, B):
         """R' B with ``H^-1 = R R'``: squared column norms are leverages, at half the cost of a solve."""
         if self.L is None:
-            return self._root.T @ B
-        if self.size > _INVERTED:
-            return _backend.triangular_solve(self.L, self.scale[:, None] * B)
+            return _backend.product(self._root.T, B)
+        if self._is_held or self.size > _INVERTED:
+            return _backend.triangular_solve(self.L, _backend.beside(self.scale, B)[:, None] * B)
         return _backend.triangular_product(self._inverse_root, B)
 
     def inverse(self):
@@ -328,6 +338,7 @@ class _BlockFactor:
         if self.L is None:
             return self._root @ self._root.T
         inverse = _backend.cholesky_inverse(self.L)
-        inverse *= self.scale[:, None]
-        inverse *= self.scale
+        scale = _backend.beside(self.scale, inverse)
+        inverse *= scale[:, None]
+        inverse *= scale
         return inverse

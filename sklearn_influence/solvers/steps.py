@@ -4,7 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .._backend import check_memory
+from .._backend import beside, check_memory, inner
 
 # Sizes of errors need few digits of a solve.
 _ROUGHLY = 1e-2
@@ -64,8 +64,8 @@ class InverseBySolves:
         return self.curvature.block_of()
 
     def squares(self, b, Z):
-        """``z' H^-1 z`` for each row z of Z (k, width) in those coordinates: (k,)."""
-        return np.einsum("ij,ij->i", Z @ self.inverse(b), Z)
+        """``z' H^-1 z`` for each row z of Z (k, width), on any device, in those coordinates: (k,)."""
+        return inner(Z @ beside(self.inverse(b), Z), Z, axis=1)
 
     def minimum_norm(self, params):
         return params

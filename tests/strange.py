@@ -1,0 +1,44 @@
+"""A device that every CPU has: ``array_api_strict`` arrays stand for those of a card.
+
+They mix with NumPy's nowhere, and have only what the array API standard has. So whatever is left on the wrong side, or
+made with a NumPy function, is an error here.
+"""
+
+from contextlib import contextmanager
+
+import array_api_strict
+import numpy as np
+import pytest
+
+from sklearn_influence import _backend, _device_design
+
+
+@contextmanager
+def as_cuda(memory=2**40):
+    """Within it "cuda" means strict arrays; yields the list of the products that are made of them, by their shapes."""
+    strict, made = type(array_api_strict.asarray([0.0])), []
+
+    def counted(name):
+        plain = getattr(strict, name)
+
+        def product(self, other):
+            made.append((self.shape, other.shape))
+            return plain(self, other)
+
+        return product
+
+    def on_device(array, device):
+        return _backend.to_numpy(array) if device == "cpu" else array_api_strict.asarray(array)
+
+    memory_of = _backend.device_memory
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_backend, "cuda_lacks", lambda: None)
+        patch.setattr(_backend, "device_memory", lambda device: memory if device == "cuda" else memory_of(device))
+        patch.setattr(_device_design, "on_device", on_device)
+        patch.setattr(strict, "__matmul__", counted("__matmul__"))
+        yield made
+
+
+def is_numpy(result):
+    """Whether a result is NumPy's through and through."""
+    return type(result) is np.ndarray and result.dtype != object
