@@ -59,8 +59,9 @@ class Design:
 
     @property
     def product_rows(self):
-        """Rows of a block at which a product runs at the rate of the whole."""
-        return max(self.n_rows, 1) if self.is_sparse else _PRODUCT_ROWS  # sparse products are slow to start
+        """Rows of a block, out of those there are, at which a product runs at the rate of the whole."""
+        n = max(self.n_rows, 1)
+        return n if self.is_sparse else min(n, _PRODUCT_ROWS)  # sparse products are slow to start
 
     def beside(self, array):
         """An array on the device that products with these rows are made on."""

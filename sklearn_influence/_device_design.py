@@ -8,7 +8,7 @@ from ._design import Design, is_constant
 from ._parallel import block_size, blocks
 
 # Rows of a block: enough for the rate of the whole, of a column or of many.
-_ROWS = 2**17
+_ROWS = 2**16
 
 
 def design_of(X, fit_intercept):
@@ -33,7 +33,6 @@ class DeviceDesign(Design):
     """
 
     device = "cuda"
-    product_rows = _ROWS
 
     def __init__(self, X, fit_intercept):
         super().__init__(X, fit_intercept)
@@ -42,6 +41,10 @@ class DeviceDesign(Design):
 
     def __reduce__(self):
         return Design, (to_numpy(self.X), self.fit_intercept)
+
+    @property
+    def product_rows(self):
+        return min(max(self.n_rows, 1), _ROWS)
 
     def beside(self, array):
         return beside(array, self.X)

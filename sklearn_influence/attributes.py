@@ -129,7 +129,7 @@ class FittedMixin:
             error = repeats.std(axis=0, ddof=1) / np.sqrt(len(repeats))
             info = replace(info, repeats=repeats, standard_error=error)
         if isinstance(get_solver(self.solver), Auto):
-            _, why = Auto().choose(self._objective, self.method, options.representation)
+            _, why = Auto().choose(self._objective, self.method, options.representation, options.device)
             info = replace(info, reason=f"auto took {type(info.solver).__name__}, since {why}: {info.reason}")
         self._fitted.solve_infos[options, self.method] = info
         if info.converged:

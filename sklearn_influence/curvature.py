@@ -157,13 +157,9 @@ class Hessian:
         return to_vector(self._diagonal(), self.design.fit_intercept)
 
     @property
-    def _product_rows(self):
-        return min(max(self.design.n_rows, 1), self.design.product_rows)
-
-    @property
     def product_bytes(self):
         """What :meth:`matmat` holds for each column beside its result."""
-        return 16 * self._product_rows * self.n_outputs
+        return 16 * self.design.product_rows * self.n_outputs
 
     def matmat(self, V):
         """H V for V of shape (p, k). Cost: two products with the rows, in blocks whose outputs stay in cache."""
@@ -172,7 +168,7 @@ class Hessian:
         # On another device all is made there; only the vectors and their products travel.
         right = self.design.beside(theta.transpose(1, 0, 2).reshape(width, q * k))
         reshape, out = array_namespace(right).reshape, self.design.beside(np.zeros((width, q * k)))
-        for part in blocks(self.design.n_rows, self._product_rows):
+        for part in blocks(self.design.n_rows, self.design.product_rows):
             rows = self.design.take(part).in_double()
             eta = self.weigh(part, reshape(rows.dot(right), (-1, q, k)))
             out += rows.tdot(reshape(eta, (-1, q * k)))
@@ -320,17 +316,20 @@ class Hessian:
         V = V.copy()
         if self.design.fit_intercept:
             V[-1] -= centre @ V[:-1]
-        E = np.zeros((q, k, q, k) if self.coupled else (self.weights.shape[1], k, k))
+        there = self.design.beside(V)
+        xp = array_namespace(there)
+        E = xp.zeros((q, k, q, k) if self.coupled else (self.weights.shape[1], k, k), dtype=xp.float64)
         for part in blocks(self.design.n_rows, block_size(16 * q * k, share=0.25)):
-            Z = self.design.take(part).dot(V)
+            Z = self.design.take(part).dot(there)
+            weights = self._held_weights.take(part) if self.coupled else self._held_weights[part, :]
             if self.coupled:
-                weights = self.weights.take(part)
-                G = (weights.outer[:, :, None] * Z[:, None]).reshape(len(Z), q * k)
-                E += weights.sign * (G.T @ G).reshape(E.shape)
-            roots = np.sqrt(weights.diagonal if self.coupled else self.weights[part])
-            for c, root in enumerate(roots.T):
-                scaled = Z * root[:, None]
-                (E[c, :, c] if self.coupled else E[c])[...] += scaled.T @ scaled
+                G = xp.reshape(weights.outer[:, :, None] * Z[:, None, :], (-1, q * k))
+                E += weights.sign * xp.reshape(G.T @ G, E.shape)
+            roots = xp.sqrt(weights.diagonal if self.coupled else weights)
+            for c in range(roots.shape[1]):
+                scaled = Z * roots[:, c : c + 1]
+                (E[c, :, c, :] if self.coupled else E[c, :, :])[...] += scaled.T @ scaled
+        E = to_numpy(E)
         if not self.coupled:
             E = np.broadcast_to(E, (q, k, k)).copy()
         for c, penalty in enumerate(self.penalty):

@@ -112,9 +112,10 @@ class FittedModel:
             chosen = self.family.choose(self.objective, "primal")
         solver = options.solver
         self.family.check_solver(solver)
+        device = self._device(options.device, solver)
         if isinstance(solver, Auto):
-            solver, _ = solver.choose(self.objective, method, chosen)
-        return replace(options, representation=chosen, solver=solver, device=self._device(options.device, solver))
+            solver, _ = solver.choose(self.objective, method, chosen, device)
+        return replace(options, representation=chosen, solver=solver, device=device)
 
     def _device(self, device, solver):
         """The device, "cpu" or "cuda", on which a solver can be asked about these rows."""
@@ -134,7 +135,7 @@ class FittedModel:
         """The solver of the true curvature, undamped, that goes with resolved options."""
         if options.solver.exact:
             return replace(options.solver, damping=0.0)
-        return Auto().choose(self.objective, "newton", options.representation)[0]
+        return Auto().choose(self.objective, "newton", options.representation, options.device)[0]
 
     def start(self, representation, device="cpu"):
         """The objective at the estimator's own parameters, in the unknowns and where influences are computed."""

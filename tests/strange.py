@@ -11,21 +11,24 @@ import numpy as np
 import pytest
 
 from sklearn_influence import _backend, _device_design
+from sklearn_influence._design import Design
 
 
 @contextmanager
 def as_cuda(memory=2**40):
-    """Within it "cuda" means strict arrays; yields the list of the products that are made of them, by their shapes."""
+    """Within it "cuda" means strict arrays, and rows that lie on the CPU are multiplied with nothing.
+
+    Yields the list of the products that are made of strict arrays, by their shapes.
+    """
     strict, made = type(array_api_strict.asarray([0.0])), []
+    plain = strict.__matmul__
 
-    def counted(name):
-        plain = getattr(strict, name)
+    def product(self, other):
+        made.append((self.shape, other.shape))
+        return plain(self, other)
 
-        def product(self, other):
-            made.append((self.shape, other.shape))
-            return plain(self, other)
-
-        return product
+    def refused(self, *args, **kwargs):
+        raise AssertionError("rows on the CPU were multiplied")
 
     def on_device(array, device):
         return _backend.to_numpy(array) if device == "cpu" else array_api_strict.asarray(array)
@@ -35,7 +38,9 @@ def as_cuda(memory=2**40):
         patch.setattr(_backend, "cuda_lacks", lambda: None)
         patch.setattr(_backend, "device_memory", lambda device: memory if device == "cuda" else memory_of(device))
         patch.setattr(_device_design, "on_device", on_device)
-        patch.setattr(strict, "__matmul__", counted("__matmul__"))
+        patch.setattr(strict, "__matmul__", product)
+        for name in ("_pieces", "gram", "scaled", "column_squares", "form", "absolute_tdot", "_find_norms"):
+            patch.setattr(Design, name, refused)
         yield made
 
 

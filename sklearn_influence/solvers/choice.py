@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._backend import physical_memory
+from .._backend import device_memory
 from .approximate import Diagonal, OuterProduct
 from .conjugate_gradient import ConjugateGradient
 from .direct import Direct
@@ -40,12 +40,12 @@ class Auto:
     exact = True
     damping = 0.0
 
-    def choose(self, objective, method, representation="primal"):
-        """The solver for an objective in a representation, and why, in words."""
+    def choose(self, objective, method, representation="primal", device="cpu"):
+        """The solver for an objective in a representation and on a device, and why, in words."""
         size, passes = direct_size(objective, representation), cost_in_passes(objective, representation)
         # By their bytes: each question chooses anew, and sorting tens of thousands of columns would take half a second.
         blocks = len({penalty.tobytes() for penalty in objective.penalty}) if objective.loss.separable else 1
-        n_bytes, memory = 16 * size**2 * blocks, physical_memory() or np.inf
+        n_bytes, memory = 16 * size**2 * blocks, device_memory(device) or np.inf
         if n_bytes > _MEMORY * memory:
             return ConjugateGradient(), f"factoring {size:,} unknowns together would take {n_bytes / 2**30:.1f} GiB"
         if method == "first_order" and passes > 20 * _MANY:

@@ -53,12 +53,12 @@ def test_small_problems_are_factored(method):
 def test_memory_decides_first(monkeypatch):
     case = objective(n=50, d=999)
     for memory, kind in ((16 * 1000**2 / 0.39, Direct), (16 * 1000**2 / 0.41, ConjugateGradient), (None, Direct)):
-        monkeypatch.setattr(module, "physical_memory", lambda memory=memory: memory)
+        monkeypatch.setattr(module, "device_memory", lambda device, memory=memory: memory)
         for method in ("newton", "first_order"):
             solver, why = Auto().choose(case, method)
             assert type(solver) is kind
             assert ("would take 0.0 GiB" in why) == (kind is ConjugateGradient)
-    monkeypatch.setattr(module, "physical_memory", lambda: 2**30)
+    monkeypatch.setattr(module, "device_memory", lambda device: 2**30)
     assert Auto().choose(objective(n=50, d=7999), "newton")[1] == "factoring 8,000 unknowns together would take 1.0 GiB"
     assert type(Auto().choose(objective(n=50, d=7999), "newton", "dual")[0]) is Direct
     assert Auto().choose(objective(n=50, d=7999), "newton")[0] == solvers.get_solver("cg")
@@ -87,7 +87,7 @@ def test_it_says_what_it_took(monkeypatch, method):
     model.influence_on_params([0])
     info = model.solve_info_
     assert info.solver == Direct() and info.reason.startswith("auto took Direct, since 15 unknowns are factored")
-    monkeypatch.setattr(module, "physical_memory", lambda: 1000)
+    monkeypatch.setattr(module, "device_memory", lambda device: 1000)
     model = InfluenceEstimator(LogisticRegression(), method=method).fit(X, y)
     effect = model.influence_on_params([0])
     info = model.solve_info_
@@ -102,7 +102,7 @@ def test_it_says_what_it_took(monkeypatch, method):
 def test_the_dual_is_sized_by_its_rows(monkeypatch):
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((30, 200)), rng.standard_normal(30)
-    monkeypatch.setattr(module, "physical_memory", lambda: 16 * 100**2 / 0.4)  # 100 unknowns fit
+    monkeypatch.setattr(module, "device_memory", lambda device: 16 * 100**2 / 0.4)  # 100 unknowns fit
     for representation, solver in (("dual", Direct()), ("auto", Direct()), ("primal", ConjugateGradient())):
         model = InfluenceEstimator(Ridge(), representation=representation).fit(X, y)
         model.influence_on_params([0])
