@@ -159,7 +159,7 @@ class DeviceDesign(Design):
         return A
 
     def form(self, V, weights, centre):
-        xp, eps = self._xp, np.finfo(float).eps
+        xp, eps = self._xp, float(np.finfo(float).eps)
         V, there, size = self.beside(V), self.beside(weights), self.beside(np.abs(V))
         out, noise = np.zeros((V.shape[1],) * 2), np.zeros(V.shape[1])
         for part in blocks(self.n_rows, block_size(32 * self.width, largest=_ROWS)):

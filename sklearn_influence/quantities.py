@@ -76,7 +76,7 @@ def estimate(model, quantity):
 
 def output_quantity(model, target, X=None):
     """A function of the raw outputs of some rows, X or the training rows that are in the model now."""
-    objective = model._objective
+    objective = model._fitted.start("primal", model._options().device)
     rows = objective.design if X is None else objective.read_rows(model._features(X))
     return OutputQuantity(target, rows)
 

@@ -279,7 +279,7 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
         objective = perturbed_minimum(
             objective,
             perturbation,
-            lambda perturbed: family.represent(perturbed, options.representation),
+            lambda perturbed: family.represent(perturbed.on(options.device), options.representation),
             written,
             fitted.exact_solver(options),
         )

@@ -12,6 +12,7 @@ import pytest
 
 from sklearn_influence import _backend, _device_design
 from sklearn_influence._design import Design
+from sklearn_influence.solvers import choice
 
 
 @contextmanager
@@ -31,12 +32,13 @@ def as_cuda(memory=2**40):
         raise AssertionError("rows on the CPU were multiplied")
 
     def on_device(array, device):
-        return _backend.to_numpy(array) if device == "cpu" else array_api_strict.asarray(array)
+        return _backend.to_numpy(array) if device == "cpu" else array_api_strict.asarray(array, copy=True)
 
     memory_of = _backend.device_memory
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_backend, "cuda_lacks", lambda: None)
-        patch.setattr(_backend, "device_memory", lambda device: memory if device == "cuda" else memory_of(device))
+        for module in (_backend, choice):
+            patch.setattr(module, "device_memory", lambda device: memory if device == "cuda" else memory_of(device))
         patch.setattr(_device_design, "on_device", on_device)
         patch.setattr(strict, "__matmul__", product)
         for name in ("_pieces", "gram", "scaled", "column_squares", "form", "absolute_tdot", "_find_norms"):

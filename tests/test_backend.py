@@ -1,23 +1,85 @@
 """Devices, memory and factorisations."""
 
+import sys
+from types import SimpleNamespace
+
+import array_api_strict
 import numpy as np
 import pytest
 
 from sklearn_influence import _backend
 
 
-def test_devices():
-    assert _backend.check_device("auto") == _backend.check_device("cpu") == "cpu"
-    with pytest.raises(ValueError, match="'auto', 'cpu', 'cuda'"):
-        _backend.check_device("gpu")
+@pytest.fixture
+def card(monkeypatch):
+    """A CuPy that does nothing but answer; ``card.here`` says whether it finds one."""
+
+    class Device:
+        def __init__(self, number):
+            self.number = number
+
+        def __enter__(self):
+            card.current = self.number
+
+        def __exit__(self, *_):
+            card.current = 0
+
+    runtime = SimpleNamespace(
+        getDeviceCount=lambda: 2,
+        memGetInfo=lambda: (2**20, (card.current + 1) * 2**30),  # what is free, and all
+    )
+    cuda = SimpleNamespace(is_available=lambda: card.here, runtime=runtime, Device=Device)
+    card = SimpleNamespace(here=True, current=0, cuda=cuda, asarray=lambda array: (array, card.current))
+    monkeypatch.setitem(sys.modules, "cupy", card)
+    monkeypatch.setattr(_backend.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.delenv("CUPY_TF32", raising=False)
+    return card
 
 
-@pytest.mark.parametrize("installed", [False, True])
-def test_cuda_says_what_is_missing(monkeypatch, installed):
-    monkeypatch.setattr(_backend.importlib.util, "find_spec", lambda name: object() if installed else None)
-    with pytest.raises(ValueError, match=r"no GPU code for linear models.* Use device='auto' or 'cpu'") as info:
+def test_devices_are_checked_by_name():
+    _backend.check_device("auto")
+    _backend.check_device("cpu")
+    for unknown in ("gpu", "cuda:0", None, 0):
+        with pytest.raises(ValueError, match="'auto', 'cpu', 'cuda'"):
+            _backend.check_device(unknown)
+
+
+def test_cuda_says_which_is_missing(card, monkeypatch):
+    _backend.check_device("cuda")
+    monkeypatch.setenv("CUPY_TF32", "1")
+    with pytest.raises(ValueError, match=r"CUPY_TF32 .* unset it .* Or use device='auto' or 'cpu'"):
         _backend.check_device("cuda")
-    assert ("CuPy is not installed" in str(info.value)) == (not installed)
+    card.here = False
+    with pytest.raises(ValueError, match=r"CuPy is installed, and finds no CUDA device; .* Or use device='auto'"):
+        _backend.check_device("cuda")
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(ValueError, match=r"CuPy does not import \(.*\); install the one that fits"):
+        _backend.check_device("cuda")
+    monkeypatch.setattr(_backend.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"CuPy is not installed; .*pip install cupy-cuda13x.* Or use device='auto'"):
+        _backend.check_device("cuda")
+
+
+def test_auto_takes_a_card_where_it_is_worth_it(card):
+    large = _backend._WORTH
+    assert _backend.choose_device("auto", large) == "cuda"
+    assert _backend.choose_device("auto", large - 1) == _backend.choose_device("cpu", large) == "cpu"
+    assert _backend.choose_device("cuda", 1) == "cuda"
+    card.here = False
+    assert _backend.choose_device("auto", large) == "cpu"
+    with pytest.raises(ValueError, match="finds no CUDA device"):
+        _backend.choose_device("cuda", large)
+
+
+def test_several_cards(card):
+    assert _backend.devices("cpu") == ["cpu"]
+    assert _backend.devices("cuda") == ["cuda:0", "cuda:1"]
+    assert [_backend.on_device("x", name) for name in ("cuda", "cuda:0", "cuda:1")] == [("x", 0), ("x", 0), ("x", 1)]
+    assert [_backend.device_memory(name) for name in ("cuda", "cuda:1")] == [2**30, 2**31]
+    assert _backend.device_memory("cpu") == _backend.physical_memory()
+    _backend.check_memory(2**30, "it", "", "cuda")
+    with pytest.raises(ValueError, match=r"it needs 1.5 GiB, more than the 1.0 GiB of the graphics card. Do less."):
+        _backend.check_memory(3 * 2**29, "it", "Do less.", "cuda")
 
 
 def test_memory_is_refused_by_name(monkeypatch):
@@ -89,3 +151,83 @@ def test_positive_definite_on_every_namespace(namespace, dtype):
     assert factor.solve(xp.asarray(B)).dtype == getattr(xp, dtype)
     with pytest.raises(np.linalg.LinAlgError):
         _backend.PositiveDefinite(xp.asarray(-A))
+
+
+def strict(array):
+    return array_api_strict.asarray(array, copy=True)
+
+
+def is_strict(*arrays):
+    return all(isinstance(array, type(strict([0.0]))) for array in arrays)
+
+
+def test_arrays_go_where_others_lie():
+    A, B = np.arange(6.0).reshape(3, 2), np.ones((2, 4))
+    assert _backend.beside(A, B) is _backend.to_numpy(A) is A
+    there = strict(A)
+    assert is_strict(_backend.beside(A, there)) and _backend.beside(there, strict(B)) is there
+    np.testing.assert_array_equal(_backend.beside(there, B), A)
+    assert is_strict(_backend.product(A, strict(B))) and type(_backend.product(there, B)) is np.ndarray
+    np.testing.assert_array_equal(_backend.product(there, B), A @ B)
+    single = A.astype(np.float32)
+    for array in (A, there, single, strict(single)):
+        double = _backend.to_double(array)
+        assert is_strict(double) == is_strict(array) and (double is array) == ("64" in str(array.dtype))
+        np.testing.assert_array_equal(_backend.to_numpy(double), A)
+
+
+@pytest.mark.parametrize("place", [np.array, strict])
+def test_small_operations_on_every_device(place):
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((2, 5, 5))
+    for axis in (0, 1):
+        np.testing.assert_allclose(_backend.inner(place(A), place(B), axis), (A * B).sum(axis=axis))
+    diagonal = _backend.diagonal(place(A))
+    diagonal += 1.0  # a copy of one's own
+    np.testing.assert_array_equal(diagonal, np.diagonal(A) + 1.0)
+    changed = place(A)
+    _backend.add_to_diagonal(changed, np.array([1.0, 2.0, 3.0]))
+    np.testing.assert_allclose(_backend.to_numpy(changed) - A, np.diag([1.0, 2.0, 3.0, 0.0, 0.0]), atol=1e-15)
+    U, s, Vt = map(_backend.to_numpy, _backend.thin_svd(place(A[:, :3])))
+    assert U.shape == (5, 3) and Vt.shape == (3, 3)
+    np.testing.assert_allclose(U * s @ Vt, A[:, :3])
+    assert _backend.one_norm(place(A)) == pytest.approx(np.abs(A).sum(axis=1).max())
+
+
+def test_a_factor_on_another_device():
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((6, 9)), rng.standard_normal((6, 2))
+    A = A @ A.T + np.eye(6)
+    L, definite = _backend.cholesky(strict(A))
+    lower = np.linalg.cholesky(A)
+    assert definite and not _backend.cholesky(strict(-A))[1]
+    for place in (np.array, strict):  # the result lies where the operand does
+        for result, expected in (
+            (_backend.cholesky_solve(L, place(B)), np.linalg.solve(A, B)),
+            (_backend.triangular_solve(L, place(B)), np.linalg.solve(lower, B)),
+            (_backend.triangular_solve(L, place(B), transposed=True), np.linalg.solve(lower.T, B)),
+            (_backend.symmetric_product(L, np.diagonal(A), place(B)), A @ B),
+        ):
+            assert is_strict(result) == (place is strict)
+            np.testing.assert_allclose(_backend.to_numpy(result), expected)
+    inverse, copy = _backend.cholesky_inverse(L), _backend.factored_matrix(L, np.diagonal(A))
+    assert is_strict(inverse, copy)
+    np.testing.assert_allclose(_backend.to_numpy(inverse), np.linalg.inv(A))
+    copy *= 2.0
+    np.testing.assert_array_equal(_backend.to_numpy(L.matrix), A)
+    upper = _backend.upper_triangle(L, np.diagonal(A))
+    assert type(upper) is np.ndarray and upper.flags.f_contiguous
+    np.testing.assert_array_equal(upper, A)
+    own, _ = _backend.cholesky(A.copy())
+    expected = _backend.reciprocal_condition(own, _backend.one_norm(A))
+    assert _backend.reciprocal_condition(L, _backend.one_norm(strict(A))) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("size", [1, 2, 30])
+@pytest.mark.parametrize("condition", [1.0, 1e4, 1e10])
+def test_the_norm_of_an_inverse_is_estimated_from_below(size, condition):
+    rng = np.random.default_rng(size)
+    turn, _ = np.linalg.qr(rng.standard_normal((size, size)))
+    inverse = turn * np.geomspace(1.0, condition, size) @ turn.T
+    exact = np.abs(inverse).sum(axis=0).max()
+    assert 0.3 * exact < _backend.inverse_norm(lambda b: inverse @ b, size) <= exact * (1 + 1e-12)
