@@ -76,7 +76,9 @@ class FittedModel:
     def with_rows(self, options, apply):
         """The objective of edited rows at the optimum before; and the one there, with its factor if that is known."""
         if self.family.engine.from_anywhere and not any(key[0] == "solved" for key in self._cache):
-            return apply(self.start(options.representation, options.device)), None  # no optimum is needed that is not there
+            return apply(
+                self.start(options.representation, options.device)
+            ), None  # no optimum is needed that is not there
         objective, factor = self._known(options)
         return apply(objective), None if factor is None else (objective, factor)
 

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 from scipy import sparse
 
-from .._backend import array_namespace, check_memory, submatrix, to_numpy
+from .._backend import array_namespace, check_memory, on_device, submatrix, to_numpy
 from ..kernels import gram as kernel_matrix
 
 
@@ -32,7 +32,7 @@ class Gram:
         self._matrix = None
 
     def __getstate__(self):
-        return {**self.__dict__, "_matrix": None}
+        return {**self.__dict__, "_matrix": None, "device": "cpu"}
 
     def __len__(self):
         return self.X.shape[0]
@@ -45,7 +45,9 @@ class Gram:
     def matrix(self):
         if self._matrix is None:
             n = len(self)
-            check_memory(16 * n**2, f"The kernel matrix of {n:,} rows", "Fit fewer rows, or approximate the kernel.")
+            check_memory(
+                16 * n**2, f"The kernel matrix of {n:,} rows", "Fit fewer rows, or approximate the kernel.", self.device
+            )
             # The points twice, not once: so a WhiteKernel leaves out the noise, which is a penalty.
             self._matrix = self._values(self.X, self.X)
         return self._matrix
@@ -69,6 +71,15 @@ class Gram:
     def rows(self, positions):
         """Values of some of these points with all: (k, n)."""
         return self.matrix[_as_index(positions, self.matrix), :]
+
+    def on(self, device):
+        """The same values on another device, whatever of them is known."""
+        if device == self.device:
+            return self
+        other = copy.copy(self)
+        other.device = device
+        other._matrix = None if self._matrix is None else on_device(self._matrix, device)
+        return other
 
     def take(self, kept):
         """Some of the points; what is known of their matrix is kept, and nothing of the others'."""

@@ -108,6 +108,14 @@ class KernelObjective:
             other.sample_weight = sample_weight
         return other
 
+    def on(self, device):
+        """The same with its kernel matrix on another device."""
+        if device == self.gram.device:
+            return self
+        other = copy.copy(self)
+        other.gram = self.gram.on(device)
+        return other
+
     def at(self, coefficients, outputs):
         """The objective at other coefficients (n, q), whose outputs are known."""
         other = self.with_(params=self.joined(coefficients, self.offset))

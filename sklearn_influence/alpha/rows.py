@@ -78,6 +78,7 @@ class Points:
         self.gram = gram
         self.n_rows, self.n_features = gram.X.shape
         self.width, self.n_entries = self.n_rows, self.n_rows**2
+        self.device, self.dtype = gram.device, np.dtype(getattr(gram.X, "dtype", float))
 
     @property
     def X(self):

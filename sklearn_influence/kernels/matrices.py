@@ -52,7 +52,8 @@ def gram(kernel, X, Z=None, *, device="cpu", **params):
     array([[1.   , 0.368],
            [0.368, 1.   ]])
     """
-    device = check_device(device)
+    check_device(device)
+    device = "cpu" if device == "auto" else device
     params = _known_parameters(kernel, params)
     if not is_device_array(X) and (device == "cpu" or _stays_on_cpu(kernel, X)):
         return on_device(_on_cpu(kernel, X, Z, params), device)
