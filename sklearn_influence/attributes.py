@@ -51,6 +51,10 @@ class FittedMixin:
         self.n_samples_fit_ = objective.n_rows
         self.sample_indices_ = np.arange(objective.n_rows)
 
+    def _hold(self, estimator):
+        """Take up an edited estimator."""
+        self.estimator_ = estimator
+
     def _options(self):
         """The parameters that results depend on, checked, and with the representation that they mean here."""
         return self._fitted.resolved(self._check_options(), self.method)

@@ -272,6 +272,7 @@ class UnlearningMixin(FittedMixin):
                 "The model was fitted with noise in its objective, which has an epsilon and a delta of its own; leave "
                 "them out here."
             )
+        self._fitted.family.check_noise()
         return Release(epsilon, delta, bound, random_state)
 
     def _in_their_place(self, positions, X_new, y_new, every=False):
@@ -327,7 +328,8 @@ class UnlearningMixin(FittedMixin):
             )
         numbers = edit.numbers(self.sample_indices_, self.n_samples_fit_)
         touched = self.sample_indices_[edit.leaving] if len(edit.leaving) else numbers[n_rows:]
-        self.estimator_, self._fitted, self._certificate, self._source = estimator, edited, certificate, source
+        self._hold(estimator)
+        self._fitted, self._certificate, self._source = edited, certificate, source
         self.sample_indices_, self._budget = numbers, budget
         self.n_samples_fit_ = max(self.n_samples_fit_, int(numbers[-1]) + 1)
         self.edits_ = (*self.edits_, Bunch(kind=edit.verb, indices=touched, certificate=certificate))

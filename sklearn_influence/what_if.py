@@ -79,6 +79,7 @@ class WhatIfMixin(InfluenceMixin):
         """
         check_is_fitted(self)
         check_choice("of", of, ("loss", "output", "params"))
+        self._fitted.family.check_sensitivity()
         if of == "params" and (X is not None or y is not None):
             raise ValueError("of='params' is about no test rows; leave out X and y.")
         if of == "output" and y is not None:

@@ -231,6 +231,8 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
         family = check_composite(self.estimator)
         frozen = composite.is_frozen(self.estimator)
         _check_perturbation(perturbation, frozen)
+        if perturbation is not None:
+            family.check_noise()
         check_rows(X, y)
         n = count_rows(X)
         if frozen and count_rows(y) != n:  # no other fit will check it
@@ -302,6 +304,11 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
     def _feature_names(self):
         return composite.feature_names(self.estimator_, self._objective.design.n_features)
 
+    def _hold(self, estimator):
+        super()._hold(estimator)
+        if hasattr(estimator, "n_features_in_"):  # of a precomputed kernel they are the rows that stay
+            self.n_features_in_ = estimator.n_features_in_
+
     def _with_final(self, final):
         return composite.with_final(self.estimator_, final)
 
@@ -323,7 +330,7 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
         validate_data(final, rows, reset=True, skip_check_array=True)
         rows = check_array(rows, **_ROWS)
         family = self._fitted.family
-        family.reshape(final, rows.shape[1])
+        family.reshape(final, rows)
         return estimator, final, family.read(final, rows, source.y, weight)
 
     def _transformers_remember(self, source, refitted, seen):

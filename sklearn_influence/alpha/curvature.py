@@ -41,9 +41,37 @@ class KernelCurvature:
         """The same at another strength (q,)."""
         return KernelCurvature(self.gram, self.roots, strength)
 
+    def matmat(self, V):
+        """``W K V + rho V`` (p, k): the curvature's products as coefficients."""
+        out = self.leaving(None).matmat(V)
+        inside = out[: self.shape[0]].reshape(len(self.gram), len(self.strength), -1)
+        inside += self.strength[:, None] * V[: self.shape[0]].reshape(inside.shape)
+        return out
+
+    def leaving(self, rows):
+        """What this curvature has of some rows, positions or None for all, to multiply with."""
+        return RowsCurvature(self, rows)
+
     def factored(self, solver, preconditioner=None):
         """What the ``factor`` of a solver gives."""
         return KernelFactor(self, solver)
+
+
+class RowsCurvature:
+    """``W_S K`` of some rows: :meth:`KernelCurvature.leaving`."""
+
+    def __init__(self, curvature, rows):
+        self.curvature, self.rows = curvature, rows
+
+    def matmat(self, V):
+        """Coefficients (p, k) that are 0 off the rows, for V (p, k)."""
+        gram, q = self.curvature.gram, len(self.curvature.strength)
+        n, rows = len(gram), slice(None) if self.rows is None else self.rows
+        K = gram.matrix if self.rows is None else gram.rows(rows)
+        out, inside = np.zeros(V.shape), np.ascontiguousarray(V[: n * q]).reshape(n, -1)
+        moved = to_numpy(K @ on_device(inside, gram.device))
+        out[: n * q].reshape(n, q, -1)[rows] = self.curvature.roots.take(rows).weigh(moved.reshape(len(moved), q, -1))
+        return out
 
 
 class KernelFactor:

@@ -92,8 +92,16 @@ class Gram:
             other.X = other.X[:, kept] if self._matrix is None or self.device != "cpu" else other._matrix
         return other
 
+    def _check_known(self):
+        if self.precomputed:
+            raise ValueError(
+                "New rows and kernel='precomputed' do not go together: the kernel's values of new rows with one "
+                "another are not known. Pass the kernel as a function, or fit again with the whole matrix."
+            )
+
     def replace(self, rows, X):
         """Other points (k, d) at some positions; the values that stay are kept."""
+        self._check_known()
         other = copy.copy(self)
         if sparse.issparse(self.X):
             order = np.arange(len(self))
@@ -108,6 +116,7 @@ class Gram:
 
     def append(self, X):
         """More points behind the others; the values that are known are kept."""
+        self._check_known()
         other, X = copy.copy(self), _alike(X, self.X)
         stack = sparse.vstack if sparse.issparse(self.X) else np.concatenate
         other.X = stack([self.X, X], **({"format": "csr"} if sparse.issparse(self.X) else {}))

@@ -44,6 +44,8 @@ class KernelObjective:
     mean : float, default=0.0
         With a penalty on the *mean* loss, the total weight that ``strength`` belongs to: it shrinks with the weight
         that is left. 0 for a penalty on the sum, which stays.
+    of_rows : bool
+        The weights are settings of the estimator for each row, so that new rows have none.
     centred : bool
         The targets are taken about their mean, which is added to the outputs and follows the rows (a Gaussian process
         with ``normalize_y``).
@@ -53,11 +55,11 @@ class KernelObjective:
     representation = "kernel"
     folded = ()  # of points behind the others, the positions that they are to take
 
-    def __init__(self, gram, y, loss, weighting, strength, params, *, mean=0.0, centred=False):
+    def __init__(self, gram, y, loss, weighting, strength, params, *, mean=0.0, centred=False, of_rows=False):
         self.gram, self.y, self.loss, self.weighting = gram, y, loss, weighting
         self.sample_weight = weighting.effective()
         self._strength, self.mean, self.centred = np.asarray(strength, dtype=float), mean, centred
-        self.params = params
+        self.params, self.of_rows = params, of_rows
 
     def __getstate__(self):
         return {name: value for name, value in self.__dict__.items() if name not in _OF_OUTPUTS}
@@ -140,6 +142,11 @@ class KernelObjective:
         return self._changed(gram, targets, weighting, self.coefficients)
 
     def append(self, X, y, sample_weight):
+        if self.of_rows:
+            raise ValueError(
+                "extend needs the noise of the new rows, and the estimator has one alpha for each row of fit. Give it "
+                "one alpha for all, or fit it again with the new rows."
+            )
         codes = None if self.weighting.codes is None else class_numbers(y)
         weighting = self.weighting.append(sample_weight, codes)
         coefficients = np.concatenate([self.coefficients, np.zeros((X.shape[0], self.n_outputs))])

@@ -24,6 +24,7 @@ class GaussianProcessFamily(KernelFamily):
     """
 
     estimators = (GaussianProcessRegressor,)
+    coefficients = "alpha_"
 
     def check(self, estimator):
         if not (np.asarray(estimator.alpha, dtype=float) > 0).all():
@@ -43,7 +44,7 @@ class GaussianProcessFamily(KernelFamily):
         strength = float(noise[0] if np.ptp(noise) == 0 else noise.mean())
         params = estimator.alpha_.reshape(len(X), -1) * np.ravel(estimator._y_train_std)
         if estimator.normalize_y:
-            params = np.append(params, estimator._y_train_mean)
+            params = np.append(params, y.mean(axis=0))
         return KernelObjective(
             Gram(estimator.kernel_, X),
             y,
@@ -52,7 +53,16 @@ class GaussianProcessFamily(KernelFamily):
             np.full(y.shape[1], strength),
             np.ravel(params),
             centred=bool(estimator.normalize_y),
+            of_rows=np.ndim(estimator.alpha) > 0,
         )
+
+    def reshape(self, estimator, X):
+        if np.ndim(estimator.alpha):
+            raise ValueError(
+                "refit_transformers=True needs one alpha for all rows, and this GaussianProcessRegressor has one for "
+                "each; leave the transformers as they are."
+            )
+        super().reshape(estimator, X)
 
     def write(self, estimator, params, origin=None):
         """The coefficients are written with the rows that their units follow from."""

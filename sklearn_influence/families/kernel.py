@@ -18,6 +18,7 @@ class KernelFamily(Family):
     """What models in the span of their rows share: they are influenced, and unlearn, in their dual coefficients."""
 
     engine = alpha
+    coefficients = "dual_coef_"
 
     def choose(self, objective, representation):
         if representation == "primal":
@@ -33,6 +34,23 @@ class KernelFamily(Family):
                 f"solver={called(solver)} is not available for kernel models: it approximates or damps the curvature "
                 "of parameters, and theirs are the coefficients of the rows. Use 'auto', 'direct' or 'cg'."
             )
+
+    def reshape(self, estimator, X):
+        """Coefficients of 0 for other rows than the estimator had: a place to start from."""
+        coef = getattr(estimator, self.coefficients)
+        setattr(estimator, self.coefficients, np.zeros((X.shape[0], *coef.shape[1:]), dtype=coef.dtype))
+
+    def check_noise(self):
+        raise ValueError(
+            "A kernel model holds its training rows beside their coefficients, so that noise on the coefficients, or "
+            "in their objective, hides nothing: epsilon, delta and perturbation are not available. Leave them out."
+        )
+
+    def check_sensitivity(self):
+        raise ValueError(
+            "input_sensitivity is not available for kernel models: a kernel says its values, not their derivatives by "
+            "the rows. Ask influence_on_loss(X_new=...) for a change of a given size."
+        )
 
     def param_names(self, estimator, objective, columns, rows):
         labels = getattr(estimator, "classes_", np.arange(objective.n_outputs))
@@ -80,8 +98,7 @@ class KernelRidgeFamily(KernelFamily):
         )
 
     def write(self, estimator, params, origin=None):
-        shape = estimator.dual_coef_.shape[1:]
-        estimator.dual_coef_ = params.reshape(-1, *shape).astype(estimator.dual_coef_.dtype)
+        write_dual(estimator, params)
 
     def write_rows(self, estimator, objective):
         estimator.X_fit_ = objective.gram.X
@@ -89,6 +106,12 @@ class KernelRidgeFamily(KernelFamily):
 
     def as_written(self, estimator, params):
         return params.astype(estimator.dual_coef_.dtype).astype(np.float64)
+
+
+def write_dual(estimator, params):
+    """Put coefficients into ``dual_coef_``, of as many rows as they are for."""
+    shape = estimator.dual_coef_.shape[1:]
+    estimator.dual_coef_ = params.reshape(-1, *shape).astype(estimator.dual_coef_.dtype)
 
 
 def kernel_parameters(estimator):

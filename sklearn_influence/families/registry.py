@@ -57,8 +57,9 @@ class Family(ABC):
     def as_written(self, estimator, params):
         """``params`` after the rounding of the attributes' dtype, in float64."""
 
-    def reshape(self, estimator, n_features):
-        """Make the fitted attributes fit other columns, at any parameters; ValueError where that cannot be."""
+    def reshape(self, estimator, X):
+        """Make the fitted attributes fit other training rows X (n, d), at any parameters; ValueError where that cannot
+        be."""
         raise ValueError(f"{type(self).__name__} cannot refit what stands before its estimators.")
 
     def write_rows(self, estimator, objective):
@@ -66,6 +67,12 @@ class Family(ABC):
 
     def check_solver(self, solver):
         """Raise ValueError for a solver that cannot be used here."""
+
+    def check_noise(self):
+        """Raise ValueError where no noise makes the model's publication private."""
+
+    def check_sensitivity(self):
+        """Raise ValueError where the model has no derivative by its training inputs."""
 
     def param_names(self, estimator, objective, columns, rows):
         """Names of the parameters, in their order; ``rows`` are the numbers of the rows in the model."""
@@ -127,9 +134,9 @@ class LinearFamily(Family):
             parts.append(np.ravel(estimator.intercept_))
         return np.concatenate(parts).astype(np.float64)
 
-    def reshape(self, estimator, n_features):
+    def reshape(self, estimator, X):
         """Coefficients of 0 where the estimator gets other columns than it had: a place to start from."""
-        coef = estimator.coef_
+        coef, n_features = estimator.coef_, X.shape[1]
         if coef.shape[-1] != n_features:
             estimator.coef_ = np.zeros((*coef.shape[:-1], n_features), dtype=coef.dtype)
 
