@@ -103,6 +103,7 @@ class FittedModel:
 
     def resolved(self, options, method):
         """The options with the representation, "primal" or "dual", the solver and the device that they mean here."""
+        self.family.check_solver(options.solver)
         chosen = self.family.choose(self.objective, options.representation)
         of_parameters = needs_parameters(options.solver)
         if chosen == "dual" and of_parameters:
@@ -113,7 +114,6 @@ class FittedModel:
                 )
             chosen = self.family.choose(self.objective, "primal")
         solver = options.solver
-        self.family.check_solver(solver)
         device = self._device(options.device, solver)
         if isinstance(solver, Auto):
             solver, _ = solver.choose(self.objective, method, chosen, device)
