@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._backend import check_memory, to_numpy
-from .system import Roots, factor_direct, iterate, namespace_of
+from .preconditioner import LowRank, leading_directions
+from .roots import Roots, namespace_of
+from .system import factor_direct, iterate
 
 SOLVERS = (None, "direct", "cg")
 # Iterations of conjugate gradients that a factor is weighed against, and the fewest outputs at which a product with K
@@ -18,6 +20,8 @@ _SHARE, _ROUGH = 0.1, 0.1
 # Outputs that move by less than this, in logs of the curvature, are where Newton's steps shrink fast; where they do not
 # shrink, they are rounding.
 _NEAR = 0.1
+# A preconditioner serves until the curvatures may have moved so far, in logs.
+_WORN = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +35,8 @@ class KernelNewtonInfo:
         Newton steps.
     decrement : float
         sqrt(g' H^-1 g) before the last step.
+    remaining : float
+        What it is after it, by the curvature's change along the step and the residual of its solve.
     system : DirectSystem or IterativeSystem
         Of the last step, at the outputs before it (for squared loss, at any); None where no step was asked for.
     n_products : int
@@ -40,6 +46,7 @@ class KernelNewtonInfo:
     converged: bool
     n_iter: int
     decrement: float
+    remaining: float
     system: object
     n_products: int
 
@@ -84,8 +91,8 @@ def minimise(
     n_outputs : int, optional
         q, where no array says it.
     tol : float
-        Converged when the Newton decrement is at most ``tol`` times that of the first step, or is rounding; the last
-        step is then still taken.
+        Converged when the Newton decrement, after the last step, is at most ``tol`` times that of the first one, or is
+        rounding.
     max_iter : int
         Steps at most.
     solver : {None, "direct", "cg"}
@@ -129,19 +136,20 @@ def minimise(
         alpha = outputs = None  # the answer from anywhere: nothing of the start to round
     state = search.start(alpha, outputs)
     first = previous = None
-    decrement, near, converged, n_iter = np.inf, False, False, 0
+    decrement, remaining, near, converged, n_iter = np.inf, np.inf, False, False, 0
     while n_iter < max_iter and not converged:
         d, Kd, decrement = search.step(state, first, tol)
         first = decrement if first is None else first
         state, length = search.moved(state, d, Kd, decrement)
         n_iter += 1
-        stuck = near and decrement > 0.5 * previous
-        converged = decrement <= tol * first or stuck or (loss.quadratic and search.solved)
         if length == 0.0:
             break
+        stuck = near and decrement > 0.5 * previous
+        remaining = search.left + search.reach * decrement if length == 1.0 else np.inf
+        converged = search.solved and (remaining <= tol * first or stuck)
         first, previous = max(first, length * decrement), decrement
         near = length == 1.0 and search.solved and search.reach <= _NEAR
-    info = KernelNewtonInfo(bool(converged), n_iter, float(decrement), search.system, search.count())
+    info = KernelNewtonInfo(bool(converged), n_iter, float(decrement), float(remaining), search.system, search.count())
     return state.alpha, state.outputs, info
 
 
@@ -166,12 +174,15 @@ class _Search:
         self.offset = np.broadcast_to(np.asarray(offset, dtype=np.float64), (len(s), q))
         self.direct = solver == "direct" or (solver is None and _is_direct_cheaper(K, loss, q))
         self.may_factor = solver is None and not hasattr(K, "xp")
-        self.system, self.solved, self.reach, self._n_products = None, False, 1.0, 0
-        self._previous = None
+        self.system, self.solved, self.reach, self.left, self._n_products = None, False, 1.0, 0.0, 0
+        self._previous = self._directions = self._preconditioner = None
+        self._worn = np.inf
 
     def start(self, alpha, outputs):
         zeros = np.zeros(self.offset.shape)
         alpha = zeros if alpha is None else np.array(alpha, dtype=np.float64).reshape(zeros.shape)
+        if self.loss.shift_invariant:
+            alpha -= alpha.mean(axis=1, keepdims=True)  # of no use to the loss, and penalised
         K_alpha = self._product(alpha) if alpha.any() else zeros
         if outputs is None:
             return _State(alpha, K_alpha, self.offset + K_alpha)
@@ -182,6 +193,8 @@ class _Search:
         """The Newton step (d, K d, decrement)."""
         roots = Roots.of(self.loss, self.y, state.outputs, self.s)
         B = -(self.s[:, None] * self.loss.gradient(self.y, state.outputs) + self.strength * state.alpha)
+        if self.loss.shift_invariant:
+            B -= B.mean(axis=1, keepdims=True)  # rounding: the rows of both parts sum to 0
         Z, rest = roots.split(B)
         if state.beyond is not None:
             B, Z = B + roots.weigh(state.beyond), Z + roots.ttimes(state.beyond)
@@ -190,33 +203,49 @@ class _Search:
             K_rest = self._product(rest) / self.strength
             Z = Z - roots.ttimes(K_rest)
         if not self.direct:
-            d, Kd = self._iterated(roots, Z, B, K_rest, first, tol)
+            d, Kd = self._iterated(roots, Z, self._measure(state, roots, B, K_rest), first, tol)
         if self.direct:
             self._forget_system()
             self.system = factor_direct(self.K, roots, self.strength)
             d = to_numpy(self.system.from_roots(self._move(Z)))[:, :, 0]
-            Kd, self.solved = self._product(d), True
+            Kd, self.solved, self.left = self._product(d), True, 0.0
         if K_rest is not None:
             d, Kd = d + rest / self.strength, Kd + K_rest
-        decrement = np.sqrt(max(float(np.sum(B * Kd)), 0.0))
-        self.reach = self.loss.curvature_ratio(Kd)
-        self._previous = decrement
+        # A start off the span of these rows has moved by its outputs, which the coefficients do not say.
+        shift = Kd if state.beyond is None else Kd - state.beyond
+        force = B if state.beyond is None else roots.weigh(shift)
+        decrement = np.sqrt(max(float(np.sum(force * shift)), 0.0))
+        self.reach = self.loss.curvature_ratio(shift)
+        self._previous, self._worn = decrement, self._worn + self.reach
         return d, Kd, decrement
 
-    def _iterated(self, roots, Z, B, K_rest, first, tol):
+    def _measure(self, state, roots, B, K_rest):
+        """What a step with the product K V X amounts to: its decrement, and how far it reaches where that is asked."""
+        xp = namespace_of(self.K)
+        ahead = 0.0 if K_rest is None else float(np.sum(B * K_rest))
+        B = self._move(B)
+        if state.beyond is None:
+            return lambda KVX: (np.sqrt(max(ahead + float(xp.sum(B * KVX)), 0.0)), None)
+
+        def of_outputs(KVX):
+            shift = to_numpy(KVX)[:, :, 0] - state.beyond + (0.0 if K_rest is None else K_rest)
+            return float(np.linalg.norm(roots.ttimes(shift))), self.loss.curvature_ratio(shift)
+
+        return of_outputs
+
+    def _iterated(self, roots, Z, measure, first, tol):
         """The step by conjugate gradients; sets ``solved``, and where they do not get there and may, ``direct``."""
         self._forget_system()
-        self.system = system = iterate(self.K, roots, self.strength)
-        xp = namespace_of(self.K)
-        B, Z = self._move(B), self._move(Z)
-        ahead = 0.0 if K_rest is None else float(xp.sum(B * self._move(K_rest)))
-        smallest = 8 * system._precision * float(xp.sqrt(xp.sum(Z * Z)))
+        roots = roots.like(self.K)
+        self.system = system = iterate(self.K, roots, self.strength, preconditioner=self._nearby(roots))
+        xp, Z = namespace_of(self.K), self._move(Z)
+        smallest = 8 * system.precision * float(xp.sqrt(xp.sum(Z * Z)))
         self.solved = False
 
         def stop(lengths, KVX):
-            left = float(xp.sqrt(xp.sum(lengths**2)))
-            decrement = np.sqrt(max(ahead + float(xp.sum(B * KVX)), 0.0))
-            self.solved = left <= max(self._precision(decrement, first, tol) * decrement, smallest)
+            self.left = left = float(xp.sqrt(xp.sum(lengths**2)))
+            decrement, reach = measure(KVX)
+            self.solved = left <= max(self._precision(decrement, reach, first, tol) * decrement, smallest)
             return self.solved
 
         X, KVX, _ = system.advance(Z, stop)
@@ -224,15 +253,26 @@ class _Search:
             self.direct = True
         return to_numpy(system.roots.times(X))[:, :, 0], to_numpy(KVX)[:, :, 0]
 
-    def _precision(self, decrement, first, tol):
+    def _nearby(self, roots):
+        """A preconditioner for these roots: that of earlier ones while little has changed."""
+        if self._worn == np.inf:
+            self._directions = leading_directions(self.K, roots.n_outputs if roots.coupled else 1, roots.values.dtype)
+            if self._directions is not None:
+                self._n_products += -(-self._directions.shape[1] // self.offset.shape[1])
+        if self._worn > _WORN and self._directions is not None:
+            self._preconditioner, self._worn = LowRank(self._directions, roots, self.strength), 0.0
+        return self._preconditioner
+
+    def _precision(self, decrement, reach, first, tol):
         """How closely a step of this decrement is to be solved for, relative to it."""
         if self.loss.quadratic:
             return tol
-        if decrement <= tol * (first or np.inf) and first is not None:
+        if first is None:
+            return min(_ROUGH, _SHARE * (1.0 if reach is None else reach))
+        if decrement == 0.0:
             return _ROUGH
-        reach = 1.0 if self._previous is None else self.reach * decrement / self._previous
-        goal = 0.0 if first is None else 0.3 * tol * first / decrement if decrement else 1.0
-        return min(_ROUGH, max(_SHARE * reach, goal))
+        reach = self.reach * decrement / self._previous  # as long a step reaches as far
+        return min(_ROUGH, max(_SHARE * reach, 0.3 * tol * first / decrement))
 
     def moved(self, state, d, Kd, decrement):
         """The state after the longest step 1, 1/2, 1/4, ... that lowers the objective enough, and that length."""

@@ -7,8 +7,8 @@ stands. With ``W = V V'`` the symmetric ``M = rho I + V'KV`` takes its place, an
 
     (W K + rho I)^-1 V z = V N z,    (W K + rho I)^-1 b = (b - V N V'K b) / rho,
 
-the first without cancellation. :class:`Roots` is V and splits b into ``V z`` and a rest; a system holds M, factored or
-only multiplied with. K and what a system is given lie in one array namespace: NumPy's, or a device's.
+the first without cancellation. :class:`~.roots.Roots` is V and splits b into ``V z`` and a rest; a system holds M,
+factored or only multiplied with. K and what a system is given lie in one array namespace: NumPy's, or a device's.
 
 Source: "Extending Kernel Trick to Influence Functions", Eq. 5-13 (the system there is K times this one).
 """
@@ -17,131 +17,16 @@ import copy
 
 import numpy as np
 
-from .._backend import PositiveDefinite, array_namespace, check_memory, submatrix, to_numpy
+from .._backend import PositiveDefinite, check_memory, submatrix
+from .roots import Roots, namespace_of
 
-# A curvature below this share of its row's weight counts as none: dividing by its root would lose as many digits as
-# treating it as the rest of the split does.
-_WEAK = 1e-8
+__all__ = ["DirectSystem", "IterativeSystem", "Roots", "System", "factor_direct", "iterate", "not_definite"]
+
 # Residuals above so many units of rounding are worth another solve.
 _ROUNDING = 64
 _CORRECTIONS = 3
 # Iterations of conjugate gradients in which the residual must have halved.
 _PATIENCE = 200
-
-
-class Roots:
-    """Square roots V of the rows' weighted curvatures W by the outputs: ``W_i = V_i V_i'``, each (q, q).
-
-    Made by :meth:`of`. Where the outputs do not mix, ``V_i = v_i I``; a softmax model's is ``V_i = sqrt(s_i) diag(r)
-    (I - r r')`` with r the roots of the probabilities. Arrays X are (n, q, k), or (n, q).
-
-    Attributes
-    ----------
-    coupled : bool
-        Whether the outputs mix.
-    n_outputs : int
-    values : array of shape (n, 1), or (n, q) where coupled
-        v, or r.
-    row_roots : array of shape (n, 1)
-        sqrt(s).
-    """
-
-    def __init__(self, values, row_roots, strong, n_outputs, coupled):
-        self.values, self.row_roots, self._strong = values, row_roots, strong
-        self.n_outputs, self.coupled = n_outputs, coupled
-
-    @classmethod
-    def of(cls, loss, y, f, sample_weight):
-        """Roots of a loss at outputs f (n, q), for rows of weight ``sample_weight`` (n,), as NumPy arrays.
-
-        Raises
-        ------
-        ValueError
-            For a loss whose separate outputs are curved differently, or one that curves downward.
-        """
-        weight = np.asarray(sample_weight, dtype=np.float64)[:, None]
-        if not loss.separable:
-            p, _ = loss.curvature_factors(y, f)
-            return cls(np.sqrt(p), np.sqrt(weight), (p >= _WEAK) & (weight > 0), f.shape[1], True)
-        curvature = np.asarray(loss.curvature(y, f), dtype=np.float64)
-        if (curvature != curvature[:, :1]).any() or (curvature < 0).any():
-            raise ValueError(
-                f"A kernel model needs a loss that curves upward, and all separate outputs of a row alike; "
-                f"{type(loss).__name__} does not."
-            )
-        curvature = curvature[:, :1]
-        strong = (curvature >= _WEAK) & (weight > 0)
-        return cls(np.sqrt(weight * curvature), np.sqrt(weight), strong, f.shape[1], False)
-
-    def __len__(self):
-        return self.values.shape[0]
-
-    def take(self, rows):
-        """The roots of some rows (integers, a mask or a slice; NumPy arrays only)."""
-        arrays = (self.values[rows], self.row_roots[rows], self._strong[rows])
-        return Roots(*arrays, self.n_outputs, self.coupled)
-
-    def like(self, K):
-        """The same roots in the namespace and precision of K."""
-        xp, dtype = namespace_of(K), getattr(K, "dtype", None)
-        if isinstance(self.values, np.ndarray) and xp is array_namespace(self.values) and dtype == self.values.dtype:
-            return self
-        values, row_roots = (xp.asarray(to_numpy(a), dtype=dtype) for a in (self.values, self.row_roots))
-        return Roots(values, row_roots, xp.asarray(to_numpy(self._strong)), self.n_outputs, self.coupled)
-
-    def times(self, X):
-        """``V X``."""
-        values, row_roots = self._columns(X)
-        if not self.coupled:
-            return values * X
-        return (row_roots * values) * (X - values * _sum_outputs(values * X))
-
-    def ttimes(self, X):
-        """``V' X``."""
-        values, row_roots = self._columns(X)
-        if not self.coupled:
-            return values * X
-        Y = (row_roots * values) * X
-        return Y - values * _sum_outputs(values * Y)
-
-    def weigh(self, X):
-        """``W X``."""
-        values, row_roots = self._columns(X)
-        if not self.coupled:
-            return values**2 * X
-        return (row_roots * values) ** 2 * (X - _sum_outputs(values**2 * X))
-
-    def split(self, B):
-        """``B = V Z + rest``, the rest on entries whose curvature is next to none (and what of a softmax row's B does
-        not sum to 0, which no V reaches): ``(Z, rest)``."""
-        xp = array_namespace(B)
-        values, row_roots = self._columns(B)
-        strong = self._strong if B.ndim == 2 else self._strong[:, :, None]
-        scale = row_roots * values if self.coupled else values
-        Z = xp.where(strong, B / xp.where(strong, scale, xp.ones_like(scale)), xp.zeros_like(B))
-        rest = xp.where(strong, xp.zeros_like(B), B)
-        if self.coupled:
-            reached = xp.where(strong, B, xp.zeros_like(B))
-            rest = rest + values**2 * _sum_outputs(reached)
-        return Z, rest
-
-    def right_side(self, f_less_f0, u):
-        """``W (f - f0) - s u = V z + b``, as (z, b): the right-hand side of the Newton step to a new alpha.
-
-        Parameters
-        ----------
-        f_less_f0 : array of shape (n, q)
-            The outputs less their offset, at which the roots were made.
-        u : array of shape (n, q)
-            Derivative of the loss by the outputs, without the row's weight.
-        """
-        z, b = self.split(-(self.row_roots**2) * u)
-        return z + self.ttimes(f_less_f0), b
-
-    def _columns(self, X):
-        if X.ndim == 2:
-            return self.values, self.row_roots
-        return self.values[:, :, None], self.row_roots[:, :, None]
 
 
 class System:
@@ -163,7 +48,7 @@ class System:
         self.K, self.roots, self.strength = K, roots.like(K), float(strength)
         self.n_products = 0
         self._xp = namespace_of(K)
-        self._precision = float(np.finfo(np.dtype(str(self.roots.values.dtype).split(".")[-1])).eps)
+        self.precision = float(np.finfo(np.dtype(str(self.roots.values.dtype).split(".")[-1])).eps)
 
     def solve_roots(self, Z):
         """``N Z``."""
@@ -203,7 +88,7 @@ class System:
         for _ in range(_CORRECTIONS):
             R = B - product(X) - self.strength * X
             left = _norms(self._xp, R)
-            if not self._xp.any(left > _ROUNDING * self._precision * norm):
+            if not self._xp.any(left > _ROUNDING * self.precision * norm):
                 break
             if before is not None and not self._xp.any(left < 0.1 * before):
                 break
@@ -218,17 +103,12 @@ class DirectSystem(System):
     with it a column.
     """
 
-    exact = True
-
     def __init__(self, K, roots, strength):
         super().__init__(K, roots, strength)
         try:
             self._factor = PositiveDefinite(self._matrix(), overwrite=True)
         except np.linalg.LinAlgError:
-            raise ValueError(
-                f"The kernel matrix with strength {strength:g} is not positive definite: some rows weigh negatively. "
-                "Use a positive semi-definite kernel, or a larger strength (alpha)."
-            ) from None
+            raise not_definite(strength) from None
         self._inverse = None
 
     def solve_roots(self, Z):
@@ -363,11 +243,9 @@ class IterativeSystem(System):
         Iterations of the last solve.
     """
 
-    exact = True
-
-    def __init__(self, K, roots, strength, tol=1e-10, max_iter=2000):
+    def __init__(self, K, roots, strength, tol=1e-10, max_iter=2000, preconditioner=None):
         super().__init__(K, roots, strength)
-        self.tol, self.max_iter = max(tol, 8 * self._precision), max_iter
+        self.tol, self.max_iter, self.preconditioner = max(tol, 8 * self.precision), max_iter, preconditioner
         self.converged, self.n_iter = True, 0
 
     def solve_roots(self, Z):
@@ -393,39 +271,39 @@ class IterativeSystem(System):
         """
         xp, self.n_iter = self._xp, 0
         X, KVX, R = xp.zeros_like(Z), xp.zeros_like(Z), Z
-        P, before = R, self._squares(R)
+        P = self._preconditioned(R)
+        before, left = self._dots(R, P), self._lengths(R)
         lowest, since = np.inf, 0
-        while self.n_iter < self.max_iter and not stop(xp.sqrt(before), KVX):
+        while self.n_iter < self.max_iter and not stop(left, KVX):
             KVP = self.product(self.roots.times(P))
             MP = self.strength * P + self.roots.ttimes(KVP)
             bend = self._dots(P, MP)
             if xp.any(bend < 0):
-                raise ValueError(
-                    f"The kernel matrix with strength {self.strength:g} is not positive definite: some rows weigh "
-                    "negatively. Use a positive semi-definite kernel, or a larger strength (alpha)."
-                )
+                raise not_definite(self.strength)
             length = before / xp.where(bend > 0, bend, xp.ones_like(bend))
             X, KVX, R = X + length * P, KVX + length * KVP, R - length * MP
-            after = self._squares(R)
-            P = R + (after / xp.where(before > 0, before, xp.ones_like(before))) * P
+            Y, left = self._preconditioned(R), self._lengths(R)
+            after = self._dots(R, Y)
+            P = Y + (after / xp.where(before > 0, before, xp.ones_like(before))) * P
             before, self.n_iter = after, self.n_iter + 1
-            worst = float(xp.max(after))
-            since = 0 if worst < 0.25 * lowest else since + 1
+            worst = float(xp.max(left))
+            since = 0 if worst < 0.5 * lowest else since + 1
             lowest = min(lowest, worst)
             if since > _PATIENCE or worst == 0.0:
+                stop(left, KVX)
                 break
         return X, KVX, R
+
+    def _preconditioned(self, R):
+        return R if self.preconditioner is None else self.preconditioner(R)
 
     def _dots(self, X, Y):
         """Products of the columns: of each output's, or where they mix of all outputs together; to broadcast."""
         axis = (0, 1) if self.roots.coupled else 0
         return self._xp.sum(X * Y, axis=axis, keepdims=True)
 
-    def _squares(self, X):
-        return self._dots(X, X)
-
     def _lengths(self, X):
-        return self._xp.sqrt(self._squares(X))
+        return self._xp.sqrt(self._dots(X, X))
 
 
 def factor_direct(K, roots, strength):
@@ -448,6 +326,16 @@ def factor_direct(K, roots, strength):
     ------
     ValueError
         Before any work where the matrix would not fit in memory; where it is not positive definite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_influence.alpha.system import Roots, factor_direct
+    >>> from sklearn_influence.losses import SquaredError
+    >>> K, y, weight = np.array([[2.0, 1.0], [1.0, 2.0]]), np.array([[1.0], [0.0]]), np.ones(2)
+    >>> roots = Roots.of(SquaredError(), y, np.zeros((2, 1)), weight)
+    >>> factor_direct(K, roots, strength=1.0).solve(y[:, :, None]).ravel()  # kernel ridge
+    array([ 0.375, -0.125])
     """
     n = K.shape[0] * (roots.n_outputs if roots.coupled else 1)
     check_memory(
@@ -458,7 +346,7 @@ def factor_direct(K, roots, strength):
     return DirectSystem(K, roots, strength)
 
 
-def iterate(K, roots, strength, tol=1e-10, *, max_iter=2000):
+def iterate(K, roots, strength, tol=1e-10, *, max_iter=2000, preconditioner=None):
     """Solve the system of some rows by conjugate gradients, without a matrix beside K.
 
     Parameters
@@ -471,6 +359,8 @@ def iterate(K, roots, strength, tol=1e-10, *, max_iter=2000):
     tol : float
         Residuals of the symmetric system at most, relative to its right-hand side.
     max_iter : int
+    preconditioner : callable, optional
+        What is near ``N R`` for R (n, q, k), positive definite: :class:`~.preconditioner.LowRank`.
 
     Returns
     -------
@@ -480,17 +370,26 @@ def iterate(K, roots, strength, tol=1e-10, *, max_iter=2000):
     -----
     Cost: one product ``K @ (n, q k)`` an iteration, for all q outputs and k right-hand sides; memory about eight
     arrays of that size. The condition is at most ``1 + |V'KV| / rho``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_influence.alpha.system import Roots, iterate
+    >>> from sklearn_influence.losses import SquaredError
+    >>> K, y, weight = np.array([[2.0, 1.0], [1.0, 2.0]]), np.array([[1.0], [0.0]]), np.ones(2)
+    >>> system = iterate(K, Roots.of(SquaredError(), y, np.zeros((2, 1)), weight), strength=1.0)
+    >>> system.solve(y[:, :, None]).ravel().round(6), system.n_iter
+    (array([ 0.375, -0.125]), 2)
     """
-    return IterativeSystem(K, roots, strength, tol, max_iter)
+    return IterativeSystem(K, roots, strength, tol, max_iter, preconditioner)
 
 
-def namespace_of(K):
-    """The array namespace of a kernel matrix, or of an operator that says it as ``xp``."""
-    return K.xp if hasattr(K, "xp") else array_namespace(K)
-
-
-def _sum_outputs(X):
-    return array_namespace(X).sum(X, axis=1, keepdims=True)
+def not_definite(strength):
+    """The error for a kernel matrix with negative eigenvalues."""
+    return ValueError(
+        f"The kernel matrix with strength {strength:g} is not positive definite: it has negative eigenvalues. "
+        "Use a positive semi-definite kernel, or a larger strength (alpha)."
+    )
 
 
 def _norms(xp, X):
