@@ -30,7 +30,7 @@ LEVELS = [
     {"questions"},
     {"base"},
     {"what_if"},
-    {"wrapper"},
+    {"wrapper", "kernel_models"},
     {"quantities"},
     {"diagnostics"},
     {"_report"},
