@@ -168,7 +168,9 @@ class KernelLogisticRegression(ClassifierMixin, BaseEstimator):
         device = choose_device(self.device, n * n)
         check_memory(8 * n * n, f"The kernel matrix of {n:,} rows", "Use fewer rows.", device)
         self.X_fit_ = X
-        K = self._check_kernel(self._gram(X, X, device), n)
+        if self._precomputed and X.shape != (n, n):
+            raise ValueError(f"A precomputed kernel must be a matrix of {n} rows and columns in fit, got {X.shape}.")
+        K = self._check_kernel(self._gram(X, X, device))
         loss, n_outputs = (Logistic(), 1) if n_classes == 2 else (Softmax(), n_classes)
         alpha, _, info = minimise(
             K, codes, loss, weight, float(self.alpha), n_outputs=n_outputs, tol=self.tol, max_iter=self.max_iter
@@ -229,16 +231,18 @@ class KernelLogisticRegression(ClassifierMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.pairwise = self.kernel == "precomputed"
-        tags.input_tags.sparse = not isinstance(self.kernel, Kernel)
+        tags.input_tags.pairwise = self._precomputed
+        tags.input_tags.sparse = self._rows()["accept_sparse"] is not False
         return tags
 
+    @property
+    def _precomputed(self):
+        return isinstance(self.kernel, str) and self.kernel == "precomputed"
+
     def _rows(self):
-        """What rows the kernel takes."""
-        return {
-            "accept_sparse": False if isinstance(self.kernel, Kernel) else "csr",
-            "dtype": [np.float64, np.float32],
-        }
+        """What rows the kernel takes: sparse ones where scikit-learn's kernel does."""
+        dense = self._precomputed or isinstance(self.kernel, Kernel)
+        return {"accept_sparse": False if dense else "csr", "dtype": [np.float64, np.float32]}
 
     def _check_parameters(self):
         """Refuse parameters that cannot be used."""
@@ -255,17 +259,15 @@ class KernelLogisticRegression(ClassifierMixin, BaseEstimator):
             )
         check_device(self.device)
 
-    def _check_kernel(self, K, n):
+    def _check_kernel(self, K):
         """A kernel matrix of finite numbers, and symmetric where it is given; float64 on the CPU."""
-        if K.shape != (n, n):
-            raise ValueError(f"A precomputed kernel must be a matrix of {n} rows and columns in fit, got {K.shape}.")
         if not isinstance(K, np.ndarray):
             return K
         K = K.astype(np.float64, copy=False)
         largest = np.abs(K).max()
         if not np.isfinite(largest):
             raise ValueError(f"kernel={self.kernel!r:.80} gave NaN or infinity for some rows; see its parameters.")
-        if isinstance(self.kernel, str) and self.kernel == "precomputed" and np.abs(K - K.T).max() > 1e-8 * largest:
+        if self._precomputed and np.abs(K - K.T).max() > 1e-8 * largest:
             raise ValueError("A precomputed kernel must be symmetric in fit: K[i, j] is not K[j, i] for some rows.")
         return K
 
