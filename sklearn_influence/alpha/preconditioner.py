@@ -81,3 +81,11 @@ class LowRank:
         else:
             T = self._factor.solve(T)
         return (R - self.roots.ttimes(xp.reshape(self.L @ T, (n, q, m)))) / self.strength
+
+
+def low_rank(K, roots, strength):
+    """The :class:`LowRank` preconditioner of ``rho I + V'KV`` for :func:`~.system.iterate`, at the price of a few
+    products; None where K has negative eigenvalues."""
+    roots = roots.like(K)
+    L = leading_directions(K, roots.n_outputs if roots.coupled else 1, roots.values.dtype)
+    return None if L is None else LowRank(L, roots, strength)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sklearn_influence import losses
-from sklearn_influence.alpha.preconditioner import LowRank, leading_directions
+from sklearn_influence.alpha.preconditioner import LowRank, leading_directions, low_rank
 from sklearn_influence.alpha.system import Roots
 
 
@@ -41,3 +41,6 @@ def test_is_the_inverse_with_its_own_matrix(kind, namespace):
     device = xp.asarray(L)
     found = LowRank(device, roots.like(device), 0.7)(xp.asarray(M_X))
     np.testing.assert_allclose(np.asarray(found), X, atol=1e-12)
+    whole = low_rank(xp.asarray(K), roots, 0.7)  # of rank 4: nothing is left out
+    np.testing.assert_allclose(np.asarray(whole(xp.asarray(M_X))), X, atol=1e-9)
+    assert low_rank(xp.asarray(-K), roots, 0.7) is None
