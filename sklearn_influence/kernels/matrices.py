@@ -1,10 +1,13 @@
 """Kernel matrices of any kernel that scikit-learn's estimators take, on any device."""
 
+import math
+
+import numpy as np
 from scipy import sparse
 from sklearn.gaussian_process.kernels import Kernel
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
 
-from .._backend import array_namespace, check_device, on_device, to_numpy
+from .._backend import array_namespace, choose_device, on_device, to_numpy
 from .._parallel import block_size, blocks
 from .rows import as_pair, as_rows, is_device_array
 
@@ -28,7 +31,8 @@ def gram(kernel, X, Z=None, *, device="cpu", **params):
         its noise is in ``gram(kernel, X)``, as in GaussianProcessRegressor, and not in ``gram(kernel, X, X)``, as in
         KernelRidge.
     device : {"cpu", "cuda", "auto"}, default="cpu"
-        Where NumPy rows go. Sparse rows are multiplied as they are, on the CPU, and the matrix is moved.
+        Where NumPy rows go; "auto" is a card where there is one and the rows are many. Sparse rows are multiplied as
+        they are, on the CPU, and the matrix is moved.
     **params
         gamma, degree, coef0 with the meaning and the defaults of ``pairwise_kernels``, set aside where the kernel is
         named and has no such parameter, or is an object. A function is given whatever is passed.
@@ -52,8 +56,7 @@ def gram(kernel, X, Z=None, *, device="cpu", **params):
     array([[1.   , 0.368],
            [0.368, 1.   ]])
     """
-    check_device(device)
-    device = "cpu" if device == "auto" else device
+    device = choose_device(device, math.prod(np.shape(X)) if not is_device_array(X) else 0)
     params = _known_parameters(kernel, params)
     if not is_device_array(X) and (device == "cpu" or _stays_on_cpu(kernel, X)):
         return on_device(_on_cpu(kernel, X, Z, params), device)

@@ -208,10 +208,12 @@ class NeuralTangentKernel(Kernel):
                 self._layers(tiles, [v[own] for v in rows[0]], [u[first:] for u in columns[0]], tangent)
                 if S is not K:
                     K[own, first:] = tiles
+                if Y is None:
+                    K[own.stop :, own] = K[own, own.stop :].T
+                    turn_up(K[own, own].T)
 
             threads(work, blocks(len(S), STRIP), None)
         if Y is None:
-            turn_up(K.T)
             np.fill_diagonal(K, diagonal)
         return K
 

@@ -91,3 +91,22 @@ def test_what_cannot_be_used():
         gram("chi2", xp.asarray(-X))
     with pytest.raises(ValueError, match="same columns"):
         gram("rbf", xp.asarray(X), xp.asarray(Z[:, :2]))
+
+
+def test_rows_move_to_the_device(monkeypatch):
+    """Strict arrays stand for those of a card: rows that did not move would be NumPy's here."""
+    xp = pytest.importorskip("array_api_strict")
+    with pytest.raises(ValueError, match="device='cuda' cannot be used"):
+        monkeypatch.setattr("sklearn_influence._backend.cuda_lacks", lambda: "CuPy is not installed")
+        gram("rbf", X, device="cuda")
+    monkeypatch.setattr(matrices, "choose_device", lambda device, size: "cuda")
+    monkeypatch.setattr(matrices, "on_device", lambda array, device: xp.asarray(array))
+    for kernel in ("rbf", "chi2", NeuralTangentKernel(), RBF(), lambda x, z: float(x @ z)):
+        for Y in (None, X, Z):
+            given = gram(kernel, X, Y, device="cuda")
+            assert type(given) is type(xp.asarray(X))
+            np.testing.assert_allclose(
+                np.asarray(given), gram(kernel, xp.asarray(X), None if Y is None else xp.asarray(Y))
+            )
+    for rows in (X.tolist(), sparse.csr_array(X)):
+        np.testing.assert_allclose(np.asarray(gram("rbf", rows, device="cuda")), pairwise_kernels(X, metric="rbf"))
