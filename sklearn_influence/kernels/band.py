@@ -128,13 +128,15 @@ class Band:
 class _Images:
     """Planes of the products of two images' pixels."""
 
+    first = True
+
     def __init__(self, first, second, y, x):
-        self.first, self.second, self.y, self.x = first, second, y, x
+        self.left, self.right, self.y, self.x = first, second, y, x
         self.work = np.empty(2 * first[0].size)
 
     def __call__(self, dy, dx):
-        a = self.first[:, self.y.first(dy), self.x.first(dx)]
-        b = self.second[:, self.y.second(dy), self.x.second(dx)]
+        a = self.left[:, self.y.first(dy), self.x.first(dx)]
+        b = self.right[:, self.y.second(dy), self.x.second(dx)]
         total, term = self.work[: 2 * a[0].size].reshape(2, *a[0].shape)
         np.multiply(a[0], b[0], out=total)
         for channel in range(1, len(a)):
@@ -145,6 +147,8 @@ class _Images:
 
 class _Planes:
     """Planes that the block below has pooled, negative."""
+
+    first = False
 
     def __init__(self, N, U, y, x):
         self.N, self.U, self.y, self.x = N, U, y, x
@@ -170,9 +174,13 @@ class _Block:
         y, x = self.y, self.x
         shape = (2 * y.pooled_reach + 1, 2 * x.pooled_reach + 1, y.pooled, x.pooled, self.pairs)
         pooled = np.zeros((2, *shape))
+        room = np.empty((2, shape[0], y.pooled, x.size * self.pairs))
+        largest = v.max() * u.max()
         for dx in x.offsets():
             # Along y first: whole rows are added, and the rest of the pool has half of them.
-            half = np.zeros((2, shape[0], y.pooled, x.first(dx).stop - x.first(dx).start, self.pairs))
+            width = x.first(dx).stop - x.first(dx).start
+            half = room[..., : width * self.pairs].reshape(2, shape[0], y.pooled, width, self.pairs)
+            half[...] = 0.0
             for dy in y.offsets():
                 N, U = self._convolved(source, dy, dx)
                 parts = list(y.parts(dy))
@@ -184,13 +192,14 @@ class _Block:
                 w, c = (self.work[i, : N.size].reshape(N.shape) for i in (3, 4))
                 there = slice(rows.start + dy, rows.stop + dy, rows.step)
                 np.multiply(v[rows, x.first(dx)], u[there, x.second(dx)], out=w)
-                relu_in_place(N, U, w, c, 1 / (32 * np.pi))
+                relu_in_place(N, U, w, c, largest, source.first)
                 for entries, coarse, at in parts:
                     chosen = slice(None) if len(parts) == 1 else entries
                     half[0, coarse, at] += N[chosen]
                     half[1, coarse, at] += U[chosen]
             for entries, coarse, at in x.parts(dx):
                 pooled[:, :, coarse, :, at] += half[:, :, :, entries]
+        pooled /= 32 * np.pi  # the pool's 16, and the 2 pi of relu_in_place
         return pooled
 
     def _convolved(self, source, dy, dx):
@@ -201,7 +210,6 @@ class _Block:
             _box(N, c, a)
             np.multiply(a, -self.scale, out=a)
             a -= self.bias
-            np.copyto(b, a)
             return a, b
         _box(N, c, a)
         a *= self.scale

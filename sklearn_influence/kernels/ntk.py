@@ -249,14 +249,21 @@ class NeuralTangentKernel(Kernel):
                     S[i, j] = self._propagate(np, S[i, j] + self.sigma_b**2, v, u)[int(tangent)]
 
     def _relu_tile(self, S, rows, columns, tangent):
+        """In units of ``scale``, so that the factor of each layer costs no pass."""
         N = np.subtract(-(self.sigma_b**2), S)
-        U, w, c = N.copy(), np.empty_like(N), np.empty_like(N)
-        for v, u in zip(rows, columns, strict=True):
-            np.multiply(v[:, None], u, out=w)
-            relu_in_place(N, U, w, c, self.sigma_w**2 / (2 * np.pi))
-            N -= self.sigma_b**2
+        U, w, c = np.empty((3, *N.shape))
+        scale = 1.0
+        for layer, (v, u) in enumerate(zip(rows, columns, strict=True)):
+            np.multiply(v[:, None] / scale, u / scale, out=w)
+            relu_in_place(N, U, w, c, v.max() / scale * u.max() / scale, layer == 0)
+            scale *= self.sigma_w**2 / (2 * np.pi)
+            if not 1e-50 < scale < 1e50:
+                N *= scale
+                U *= scale
+                scale = 1.0
+            N -= self.sigma_b**2 / scale
             U += N
-        return np.negative(U if tangent else N, out=U)
+        return np.multiply(U if tangent else N, -scale, out=U)
 
     def _propagate(self, xp, S, rows, columns):
         return propagate(xp, S, rows, columns, ACTIVATIONS[self.activation], self.sigma_w, self.sigma_b)

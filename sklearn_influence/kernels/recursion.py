@@ -166,22 +166,23 @@ def propagate_changes(S, v, u, dS, dv, du, activation, depth, sigma_w, sigma_b, 
     return dT
 
 
-def relu_in_place(N, U, w, c, factor):
+def relu_in_place(N, U, w, c, largest, first):
     """One ReLU layer on tiles that stay in cache, of the negatives N = -S and U = -T of any one shape.
 
-    w holds the products p^2 of the variances and, like c, is lost. On return N is ``-2 pi factor k1`` and U is
-    ``-2 pi factor T k0``. The negative S makes the angle pi - t one arctan2, precise where it is small.
+    w holds the products p^2 of the variances, none above ``largest``, and like c is lost. On return N is ``-2 pi k1``
+    and U is ``-2 pi T k0``. With ``first`` T = S, and U need not be set. The negative S makes the angle pi - t one
+    arctan2, precise where it is small.
     """
     np.multiply(N, N, out=c)
     np.subtract(w, c, out=c)
-    w *= COLLINEAR
-    flat = c <= w
-    if flat.any():
-        c[flat] = 0.0
+    if c.min() <= COLLINEAR * largest:
+        w *= COLLINEAR
+        c[c <= w] = 0.0
     np.sqrt(c, out=c)
     np.arctan2(c, N, out=w)
-    w *= factor
-    c *= factor
     N *= w
+    if first:
+        np.copyto(U, N)
+    else:
+        U *= w
     N -= c
-    U *= w

@@ -143,6 +143,16 @@ def test_tiles_and_strips_are_one_matrix(activation, n_jobs):
     )
 
 
+@pytest.mark.parametrize("sigma_w", [0.1, 1.4142, 5.0])
+def test_many_layers_keep_their_scale(sigma_w):
+    """The units that a tile works in are taken back before they run out of numbers."""
+    kernel = NeuralTangentKernel(90, sigma_w=sigma_w, sigma_b=0.5)
+    K = kernel(X)
+    assert np.isfinite(K).all() and K.all()
+    xp = pytest.importorskip("array_api_strict")  # works in plain units
+    np.testing.assert_allclose(np.asarray(kernel(xp.asarray(X))), K, rtol=1e-11)
+
+
 def test_single_precision(monkeypatch):
     kernel, single = NeuralTangentKernel(3, **FREE), X.astype(np.float32)
     monkeypatch.setattr(ntk, "block_size", lambda *args, **kwargs: 5)

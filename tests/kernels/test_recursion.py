@@ -41,14 +41,15 @@ def test_collinear_rows_turn_by_nothing():
     np.testing.assert_allclose(changes, [[0.5, 0.5], [0.0, 0.0]])
 
 
-def test_in_place_is_the_layer(covariances):
+@pytest.mark.parametrize("first", [True, False])
+def test_in_place_is_the_layer(covariances, first):
     S, v = covariances
-    T, square = np.random.default_rng(2).standard_normal(S.shape), np.outer(v, v)
-    N, U = -S, -T
-    relu_in_place(N, U, square.copy(), np.empty_like(S), 0.7)
+    T, square = S if first else np.random.default_rng(2).standard_normal(S.shape), np.outer(v, v)
+    N, U = -S, np.full_like(S, np.nan) if first else -T
+    relu_in_place(N, U, square.copy(), np.empty_like(S), square.max(), first)
     k1, k0 = ReLU.dual(np, S, v[:, None], v)
-    np.testing.assert_allclose(N, -2 * np.pi * 0.7 * k1, rtol=1e-13)
-    np.testing.assert_allclose(U, -2 * np.pi * 0.7 * k0 * T, rtol=1e-13)
+    np.testing.assert_allclose(N, -2 * np.pi * k1, rtol=1e-13)
+    np.testing.assert_allclose(U, -2 * np.pi * k0 * T, rtol=1e-13)
 
 
 def test_layers_of_variances(covariances):
