@@ -4,6 +4,7 @@ The only file that names CuPy: a model runs on the CPU unless a later layer asks
 """
 
 import contextlib
+import functools
 import importlib.util
 import os
 
@@ -449,3 +450,20 @@ def inverse_norm(solve, size):
         x[at] = 1.0
     signs = np.where(np.arange(size) % 2, -1.0, 1.0) * (1.0 + np.arange(size) / max(size - 1, 1))
     return max(estimate, 2.0 * float(np.abs(solve(signs[:, None])).sum()) / (3.0 * size))
+
+
+def on_card(array):
+    """Whether an array lies on a graphics card, where :func:`fused` kernels can work on it."""
+    return array_api_compat.is_cupy_array(array)
+
+
+@functools.cache
+def fused(source, name):
+    """A kernel of CUDA source by its name: ``kernel(threads, *arguments)``, of arrays on a card, integers and floats.
+
+    Integers arrive as ``long long`` and floats as ``double``. Threads beyond those asked for are the kernel's to dismiss.
+    """
+    import cupy
+
+    kernel = cupy.RawKernel(source, name)
+    return lambda threads, *arguments: kernel((-(-threads // 128),), (128,), arguments)

@@ -3,13 +3,15 @@
 import numpy as np
 from sklearn.gaussian_process.kernels import Kernel
 
-from .._backend import array_namespace, to_numpy
+from .._backend import array_namespace, on_card, to_numpy
 from .._parallel import block_size, blocks, threads
 from .._validation import check_count
 from .band import Band
+from .fused import FusedBand
 from .rows import as_pair, as_rows, check_sigmas, is_device_array, is_float32
 
 PAIRS = 32  # image pairs of a block: enough for long loops, few enough for the cache
+PAIRS_ON_CARD = 2**13  # enough threads to fill one
 LISTED = 2**16  # pairs that are listed, and shared among threads, at a time
 
 
@@ -155,20 +157,19 @@ class ConvolutionalNTK(Kernel):
             )
         return X
 
-    def _band(self):
-        return Band(tuple(self.image_shape)[:2], self.depth, self.sigma_w, self.sigma_b)
-
-    def _size(self):
-        """Pairs of a block."""
-        return block_size(8 * self._band().floats_per_pair(), share=0.5, largest=PAIRS)
+    def _band(self, images):
+        """The band, and the pairs of a block of it, for images here or on a card."""
+        kind, largest = (FusedBand, PAIRS_ON_CARD) if on_card(images) else (Band, PAIRS)
+        band = kind(tuple(self.image_shape)[:2], self.depth, self.sigma_w, self.sigma_b)
+        return band, block_size(8 * band.floats_per_pair(), share=0.5, largest=largest)
 
     def _variances(self, images):
         """Of all images: their variances at each block, and the diagonals of the two kernels."""
-        band = self._band()
-        found = threads(lambda i: band.variances(images[..., i]), blocks(images.shape[-1], self._size()), None)
+        (band, size), xp = self._band(images), array_namespace(images)
+        found = _each(lambda i: band.variances(images[..., i]), blocks(images.shape[-1], size), images)
         levels, *diagonals = zip(*found, strict=True)
-        variances = [np.concatenate(parts, axis=-1) for parts in zip(*levels, strict=True)]
-        return variances, *(np.concatenate(parts) for parts in diagonals)
+        variances = [xp.concat(parts, axis=-1) for parts in zip(*levels, strict=True)]
+        return variances, *(xp.concat(parts) for parts in diagonals)
 
     def _matrix(self, X, Y, tangent):
         self._checked()
@@ -180,25 +181,39 @@ class ConvolutionalNTK(Kernel):
         if Y is not None:
             second = _positions(Y, self.image_shape)
             others = self._variances(second)[0]
-        K = np.empty((first.shape[-1], second.shape[-1]))
-        band, size = self._band(), self._size()
+        (band, size), xp = self._band(first), array_namespace(first)
+        K = xp.empty((first.shape[-1], second.shape[-1]), dtype=xp.float64)
         for i, j in _pairs(*K.shape, symmetric=Y is None):
 
             def work(part, i=i, j=j):
-                a, b = i[part], j[part]
-                pair = first[..., a], second[..., b], [v[..., a] for v in variances], [u[..., b] for u in others]
-                K[a, b] = band.kernels(*pair)[int(tangent)]
+                a, b = xp.asarray(i[part]), xp.asarray(j[part])
+                left, *v = (xp.take(part, a, axis=-1) for part in (first, *variances))  # unlike [..., a], in C order
+                right, *u = (xp.take(part, b, axis=-1) for part in (second, *others))
+                K[a, b] = band.kernels(left, right, v, u)[int(tangent)]
 
-            threads(work, blocks(len(i), size), None)
-            if Y is None:
-                K[j, i] = K[i, j]
+                if Y is None:
+                    K[b, a] = K[a, b]
+
+            _each(work, blocks(len(i), size), first)
         if Y is None:
-            np.fill_diagonal(K, diagonals[int(tangent)])
+            i = xp.arange(len(K))
+            K[i, i] = diagonals[int(tangent)]
         return _like(K, X, Y)
 
 
+def _each(function, items, images):
+    """The function of each block: on threads for images here, one after the other on a card, which has its own."""
+    return [function(item) for item in items] if on_card(images) else threads(function, items, None)
+
+
 def _positions(X, shape):
-    """Rows as images (C, H, W, n), float64: what is worked on is long and contiguous along the images."""
+    """Rows as images (C, H, W, n), float64: what is worked on is long and contiguous along the images.
+
+    Rows on a card stay there; those of any other namespace are worked on here.
+    """
+    if on_card(X):
+        xp = array_namespace(X)
+        return xp.astype(xp.permute_dims(xp.reshape(X, (-1, *shape)), (3, 1, 2, 0)), xp.float64)
     dense = X.toarray() if hasattr(X, "toarray") else to_numpy(X)
     return np.ascontiguousarray(dense.reshape(-1, *shape).transpose(3, 1, 2, 0), dtype=np.float64)
 
@@ -211,6 +226,7 @@ def _pairs(n, m, symmetric):
 
 
 def _like(K, X, Y=None):
-    """K, float64 of NumPy, in the precision and namespace of the rows."""
-    K = K.astype(np.float32) if is_float32(X, Y) else K
+    """K, of float64, in the precision and namespace of the rows."""
+    xp = array_namespace(K)
+    K = xp.astype(K, xp.float32) if is_float32(X, Y) else K
     return array_namespace(X).asarray(K) if is_device_array(X) else K

@@ -57,8 +57,9 @@ def test_blocks_of_pairs_are_one_matrix(n_jobs, monkeypatch):
 def test_blocks_follow_the_working_memory():
     large = ConvolutionalNTK(image_shape=(32, 32, 3))
     with config_context(working_memory=4):
-        assert large._size() == 2**21 // (8 * large._band().floats_per_pair()) < 10
-    assert large._size() == 32
+        band, size = large._band(ROWS)
+        assert size == 2**21 // (8 * band.floats_per_pair()) < 10
+    assert large._band(ROWS)[1] == 32
 
 
 @pytest.mark.parametrize("sigma_b", [0.0, 0.1])
