@@ -461,7 +461,7 @@ def on_card(array):
 def fused(source, name):
     """A kernel of CUDA source by its name: ``kernel(threads, *arguments)``, of arrays on a card, integers and floats.
 
-    Integers arrive as ``long long`` and floats as ``double``. Threads beyond those asked for are the kernel's to dismiss.
+    Integers arrive as ``long long``, floats as ``double``. Threads beyond those asked for are the kernel's to dismiss.
     """
     import cupy
 

@@ -1,8 +1,8 @@
 """The band of :mod:`band` on a graphics card: a convolution, a ReLU and a pool in one CUDA kernel.
 
 A thread makes one pooled entry of one pair of images: the four by four pixel pairs under it, nine neighbours each.
-Pairs are the last axis, as on the CPU, so that neighbouring threads read neighbouring numbers; what they read again lies
-in the cache.
+Pairs are the last axis, as on the CPU, so that neighbouring threads read neighbouring numbers; what they read again
+lies in the cache.
 """
 
 import math
@@ -55,7 +55,8 @@ extern "C" __global__ void centre(
 
 extern "C" __global__ void block(
     const double *left, const double *right, integer channels, const double *S_in, const double *T_in,
-    integer h, integer w, integer reach_y, integer reach_x, integer pairs, double scale, double bias, const double *v, const double *u,
+    integer h, integer w, integer reach_y, integer reach_x, integer pairs, double scale, double bias,
+    const double *v, const double *u,
     integer pooled_h, integer pooled_w, integer r_y, integer r_x, double collinear, double factor,
     double *S_out, double *T_out)
 {
