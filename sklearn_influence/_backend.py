@@ -337,7 +337,8 @@ def thin_svd(X):
     """U, s and V' of a matrix on any device, with as many columns and rows as its smaller side."""
     if isinstance(X, np.ndarray):
         return linalg.svd(X, full_matrices=False, check_finite=False)
-    return array_namespace(X).linalg.svd(X, full_matrices=False)
+    with _told_of_failures(X):
+        return array_namespace(X).linalg.svd(X, full_matrices=False)
 
 
 class PositiveDefinite:

@@ -1,6 +1,7 @@
 """Devices, memory and factorisations."""
 
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import array_api_strict
@@ -231,3 +232,20 @@ def test_the_norm_of_an_inverse_is_estimated_from_below(size, condition):
     inverse = turn * np.geomspace(1.0, condition, size) @ turn.T
     exact = np.abs(inverse).sum(axis=0).max()
     assert 0.3 * exact < _backend.inverse_norm(lambda b: inverse @ b, size) <= exact * (1 + 1e-12)
+
+
+def test_what_an_estimate_from_one_start_cannot_see():
+    """Rows that add up to 0: the solve from a constant vector is 0, whatever the norm."""
+    inverse = 8 * np.eye(8) - 1.0
+    assert 0.3 * 14 < _backend.inverse_norm(lambda b: inverse @ b, 8) <= 14
+
+
+def test_cupy_is_told_to_raise_where_a_factorisation_fails(monkeypatch):
+    """Its default is to return whatever cuSOLVER leaves."""
+    asked = []
+    monkeypatch.setattr(_backend.array_api_compat, "is_cupy_array", lambda array: is_strict(array))
+    monkeypatch.setitem(sys.modules, "cupyx", SimpleNamespace(errstate=lambda **k: asked.append(k) or nullcontext()))
+    _backend.PositiveDefinite(strict(np.eye(2)))
+    assert asked == [dict(linalg="raise")]
+    _backend.thin_svd(strict(np.eye(2)))
+    assert asked == 2 * [dict(linalg="raise")]

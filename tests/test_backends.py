@@ -47,6 +47,7 @@ def answers(case, model):
     """What a model says: every kind of question, and an edit."""
     X, y, rows = case.X_test, case.y_test, contract.ROWS
     yield "params", model.influence_on_params()
+    yield "some params", model.influence_on_params(rows)
     yield "output", model.influence_on_output(X)
     yield "loss", model.influence_on_loss(X, y)
     yield "leverages", model.leverages()
