@@ -19,12 +19,19 @@ DEVICES = ("auto", "cpu", "cuda")
 _WORTH = 10**7
 
 
-def check_device(device):
-    """Refuse a name that is no device, and "cuda" where it cannot be used, saying what it lacks.
+def check_device(device, size=0):
+    """The device that a name means, or what "cuda" lacks.
 
     Parameters
     ----------
     device : {"auto", "cpu", "cuda"}
+        "auto" is a card where there is one and the data are large enough to gain by it.
+    size : int
+        How many numbers the data hold.
+
+    Returns
+    -------
+    {"cpu", "cuda"}
 
     Raises
     ------
@@ -33,20 +40,12 @@ def check_device(device):
     """
     if not isinstance(device, str) or device not in DEVICES:
         raise ValueError(f"device must be one of 'auto', 'cpu', 'cuda', got {device!r}.")
+    if device == "auto":
+        return "cuda" if size >= _WORTH and cuda_lacks() is None else "cpu"
     lacks = cuda_lacks() if device == "cuda" else None
     if lacks is not None:
         raise ValueError(f"device='cuda' cannot be used: {lacks}. Or use device='auto' or 'cpu'.")
-
-
-def choose_device(device, size):
-    """The device, "cpu" or "cuda", that ``device`` means for data of so many numbers.
-
-    "auto" is a card where there is one and the data are large enough to gain by it.
-    """
-    if device != "auto":
-        check_device(device)
-        return device
-    return "cuda" if size >= _WORTH and cuda_lacks() is None else "cpu"
+    return device
 
 
 def cuda_lacks():

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.linalg import LinAlgWarning
 from sklearn.exceptions import ConvergenceWarning
 
-from ._backend import choose_device
+from ._backend import check_device
 from ._device_design import check_dense
 from .effects import row_scale, smallest_norm, spread
 from .solvers import Auto
@@ -131,7 +131,7 @@ class FittedModel:
             return "cpu"
         if device == "cuda":
             check_dense(design)
-        return choose_device(device, design.n_entries)
+        return check_device(device, design.n_entries)
 
     def exact_solver(self, options):
         """The solver of the true curvature, undamped, that goes with resolved options."""

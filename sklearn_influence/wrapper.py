@@ -87,8 +87,8 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
         Take influences at the true optimum, found by Newton steps on a private copy, wherever the fit stopped. The
         estimator and its predictions stay as they are.
     device : {"auto", "cpu", "cuda"}, default="auto"
-        Where the rows are multiplied and the curvature is factored: "cuda" is a graphics card, by CuPy; refused, saying
-        what is missing, without it, and for sparse rows and solvers that estimate. "auto" takes a card where there is
+        Where the rows are multiplied and the curvature is factored: "cuda" is a graphics card; refused, saying what is
+        missing, without one, and for sparse rows and solvers that estimate. "auto" takes a card where there is
         one, and the rows are dense and hold 10 million numbers or more. Results are NumPy arrays of the same numbers to
         about 1e-9; float32 rows stay so there.
     n_jobs : int, default=None

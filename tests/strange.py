@@ -1,9 +1,10 @@
 """A device that every CPU has: ``array_api_strict`` arrays stand for those of a card.
 
 They mix with NumPy's nowhere, and have only what the array API standard has. So whatever is left on the wrong side, or
-made with a NumPy function, is an error here.
+made with a NumPy function, is an error here: of their way to NumPy only the backend's own stays open.
 """
 
+import sys
 from contextlib import contextmanager
 
 import array_api_strict
@@ -28,6 +29,15 @@ def as_cuda(memory=2**40):
         made.append((self.shape, other.shape))
         return plain(self, other)
 
+    def shut(name):
+        way = getattr(strict, name)
+
+        def to_numpy_alone(self, *args, **kwargs):
+            assert sys._getframe(1).f_code is _backend.to_numpy.__code__, "NumPy was given an array of the device"
+            return way(self, *args, **kwargs)
+
+        return to_numpy_alone
+
     def refused(self, *args, **kwargs):
         raise AssertionError("rows on the CPU were multiplied")
 
@@ -41,6 +51,9 @@ def as_cuda(memory=2**40):
             patch.setattr(module, "device_memory", lambda device: memory if device == "cuda" else memory_of(device))
         patch.setattr(_device_design, "on_device", on_device)
         patch.setattr(strict, "__matmul__", product)
+        for name in ("__array__", "__buffer__"):
+            if hasattr(strict, name):
+                patch.setattr(strict, name, shut(name))
         for name in ("_pieces", "gram", "scaled", "column_squares", "form", "absolute_tdot", "_find_norms"):
             patch.setattr(Design, name, refused)
         yield made

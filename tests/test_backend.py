@@ -38,8 +38,7 @@ def card(monkeypatch):
 
 
 def test_devices_are_checked_by_name():
-    _backend.check_device("auto")
-    _backend.check_device("cpu")
+    assert _backend.check_device("auto") == _backend.check_device("cpu") == "cpu"
     for unknown in ("gpu", "cuda:0", None, 0):
         with pytest.raises(ValueError, match="'auto', 'cpu', 'cuda'"):
             _backend.check_device(unknown)
@@ -63,13 +62,13 @@ def test_cuda_says_which_is_missing(card, monkeypatch):
 
 def test_auto_takes_a_card_where_it_is_worth_it(card):
     large = _backend._WORTH
-    assert _backend.choose_device("auto", large) == "cuda"
-    assert _backend.choose_device("auto", large - 1) == _backend.choose_device("cpu", large) == "cpu"
-    assert _backend.choose_device("cuda", 1) == "cuda"
+    assert _backend.check_device("auto", large) == "cuda"
+    assert _backend.check_device("auto", large - 1) == _backend.check_device("cpu", large) == "cpu"
+    assert _backend.check_device("cuda", 1) == "cuda"
     card.here = False
-    assert _backend.choose_device("auto", large) == "cpu"
+    assert _backend.check_device("auto", large) == "cpu"
     with pytest.raises(ValueError, match="finds no CUDA device"):
-        _backend.choose_device("cuda", large)
+        _backend.check_device("cuda", large)
 
 
 def test_several_cards(card):

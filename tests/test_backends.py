@@ -223,8 +223,13 @@ def test_pickles_hold_nothing_of_a_device_and_copies_share_it(representation):
 def test_the_strict_device_refuses_what_would_hide_a_mistake():
     with strange.as_cuda(), pytest.raises(AssertionError, match="rows on the CPU were multiplied"):
         fitted("cpu").leverages()
-    with pytest.raises(TypeError):
-        array_api_strict.asarray([1.0]) * np.ones(1)
+    there = array_api_strict.asarray([1.0])
+    with strange.as_cuda():
+        np.testing.assert_array_equal(_backend.to_numpy(there), 1.0)
+        with pytest.raises(AssertionError, match="NumPy was given an array of the device"):
+            np.sqrt(there)
+        with pytest.raises(TypeError):
+            there * np.ones(1)
 
 
 @pytest.mark.skipif(_backend.cuda_lacks() is not None, reason=str(_backend.cuda_lacks()))

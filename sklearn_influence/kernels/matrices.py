@@ -7,7 +7,7 @@ from scipy import sparse
 from sklearn.gaussian_process.kernels import Kernel
 from sklearn.metrics.pairwise import PAIRWISE_KERNEL_FUNCTIONS, pairwise_kernels
 
-from .._backend import array_namespace, choose_device, on_device, to_numpy
+from .._backend import array_namespace, check_device, on_device, to_numpy
 from .._parallel import block_size, blocks
 from .rows import as_pair, as_rows, is_device_array
 
@@ -56,7 +56,7 @@ def gram(kernel, X, Z=None, *, device="cpu", **params):
     array([[1.   , 0.368],
            [0.368, 1.   ]])
     """
-    device = choose_device(device, math.prod(np.shape(X)) if not is_device_array(X) else 0)
+    device = check_device(device, math.prod(np.shape(X)) if not is_device_array(X) else 0)
     params = _known_parameters(kernel, params)
     if not is_device_array(X) and (device == "cpu" or _stays_on_cpu(kernel, X)):
         return on_device(_on_cpu(kernel, X, Z, params), device)
