@@ -61,9 +61,6 @@ class DenseSpan(RowSpan):
         self.rows, basis = U[:, :rank] * s[:rank], Vt[:rank, :].T
         self._basis = np.ascontiguousarray(basis) if isinstance(basis, np.ndarray) else basis
 
-    def __getstate__(self):
-        return {name: _backend.to_numpy(array) for name, array in self.__dict__.items()}
-
     def to_features(self, T):
         return _backend.product(self._basis, T)
 

@@ -18,7 +18,7 @@ from sklearn_influence.solvers import choice
 
 @contextmanager
 def as_cuda(memory=2**40):
-    """Within it "cuda" means strict arrays, and rows that lie on the CPU are multiplied with nothing.
+    """Within it "cuda" means strict arrays, and dense rows that lie on the CPU are multiplied with nothing.
 
     Yields the list of the products that are made of strict arrays, by their shapes.
     """
@@ -38,8 +38,14 @@ def as_cuda(memory=2**40):
 
         return to_numpy_alone
 
-    def refused(self, *args, **kwargs):
-        raise AssertionError("rows on the CPU were multiplied")
+    def dense_refused(name):
+        way = getattr(Design, name)
+
+        def refused(self, *args, **kwargs):
+            assert self.is_sparse, "rows on the CPU were multiplied"
+            return way(self, *args, **kwargs)
+
+        return refused
 
     def on_device(array, device):
         return _backend.to_numpy(array) if device == "cpu" else array_api_strict.asarray(array, copy=True)
@@ -55,7 +61,7 @@ def as_cuda(memory=2**40):
             if hasattr(strict, name):
                 patch.setattr(strict, name, shut(name))
         for name in ("_pieces", "gram", "scaled", "column_squares", "form", "absolute_tdot", "_find_norms"):
-            patch.setattr(Design, name, refused)
+            patch.setattr(Design, name, dense_refused(name))
         yield made
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from contextlib import nullcontext
 
 import array_api_strict
 import cases
@@ -142,6 +143,22 @@ def test_noise_pipelines_quantities_and_edits_on_a_device():
         for one, other in zip(with_more_around("cuda"), expected, strict=True):
             assert strange.is_numpy(one)
             contract.close(one, other, 1e-9)
+
+
+@pytest.mark.parametrize("name", ["ridge", "multinomial", "multinomial dual"])
+def test_sparse_rows_beside_dense_ones_on_a_device(name):
+    """Test rows and new rows of a model of dense ones are not filled: the CPU multiplies them."""
+    family, found = contract.FAMILIES[name], []
+    X, y = sparse.csr_array(family.case.X_test), family.case.y_test
+    replaced = dict(indices=contract.ROWS[:2], X_new=X[:2], y_new=y[:2])
+    for device in ("cpu", "cuda"):
+        with strange.as_cuda() if device == "cuda" else nullcontext():
+            model = family.fit(device=device)
+            found.append([model.influence_on_loss(X, y), model.influence_on_output(X, **replaced)])
+            found[-1].append(model.extend(X[:2], y[:2]).params_)
+    for one, other in zip(*found, strict=True):
+        assert strange.is_numpy(other)
+        contract.close(other, one, 1e-9)
 
 
 def fitted(device, **options):
