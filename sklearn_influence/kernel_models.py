@@ -11,7 +11,7 @@ from sklearn.gaussian_process.kernels import Kernel
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._backend import check_device, check_memory, choose_device, on_device, to_numpy
+from ._backend import check_device, check_memory, on_device, to_numpy
 from ._parallel import block_size, blocks
 from ._validation import check_choice, check_count, check_tolerance, check_weights
 from .alpha.newton import minimise
@@ -165,7 +165,7 @@ class KernelLogisticRegression(ClassifierMixin, BaseEstimator):
                 f"Every row of class {empty[0]!s} has weight 0 (sample_weight times class_weight). Leave the class "
                 "out, or give it weight."
             )
-        device = choose_device(self.device, n * n)
+        device = check_device(self.device, n * n)
         check_memory(8 * n * n, f"The kernel matrix of {n:,} rows", "Use fewer rows.", device)
         self.X_fit_ = X
         if self._precomputed and X.shape != (n, n):
@@ -204,7 +204,7 @@ class KernelLogisticRegression(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, **self._rows())
-        device = choose_device(self.device, X.shape[0] * self.X_fit_.shape[0])
+        device = check_device(self.device, X.shape[0] * self.X_fit_.shape[0])
         out = np.empty((X.shape[0], *self.dual_coef_.shape[1:]))
         coef = on_device(self.dual_coef_, device)
         for part in blocks(X.shape[0], block_size(16 * self.X_fit_.shape[0])):

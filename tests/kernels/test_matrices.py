@@ -99,7 +99,7 @@ def test_rows_move_to_the_device(monkeypatch):
     with pytest.raises(ValueError, match="device='cuda' cannot be used"):
         monkeypatch.setattr("sklearn_influence._backend.cuda_lacks", lambda: "CuPy is not installed")
         gram("rbf", X, device="cuda")
-    monkeypatch.setattr(matrices, "choose_device", lambda device, size: "cuda")
+    monkeypatch.setattr(matrices, "check_device", lambda device, size: "cuda")
     monkeypatch.setattr(matrices, "on_device", lambda array, device: xp.asarray(array))
     for kernel in ("rbf", "chi2", NeuralTangentKernel(), RBF(), lambda x, z: float(x @ z)):
         for Y in (None, X, Z):
