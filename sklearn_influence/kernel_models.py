@@ -15,16 +15,19 @@ from ._backend import check_device, check_memory, on_device, to_numpy
 from ._parallel import block_size, blocks
 from ._validation import check_choice, check_count, check_tolerance, check_weights
 from .alpha.newton import minimise
+from .families import find_family, register_family
 from .families.classes import check_class_weight, class_weighting
+from .families.kernel_logistic import KernelLogisticFamily
 from .kernels import gram
 from .losses import Logistic, Softmax
+from .what_if import WhatIfMixin
 
 __all__ = ["KernelLogisticRegression"]
 
 PENALTY_SCALES = ("sum", "mean")
 
 
-class KernelLogisticRegression(ClassifierMixin, BaseEstimator):
+class KernelLogisticRegression(WhatIfMixin, ClassifierMixin, BaseEstimator):
     r"""Logistic regression in the span of the rows: any kernel, two classes or more, no intercept.
 
     Minimises ``sum_i s_i logloss(y_i, f_i) + alpha/2 sum_o c_o'K c_o`` over the coefficients c, with outputs
@@ -183,7 +186,9 @@ class KernelLogisticRegression(ClassifierMixin, BaseEstimator):
                 stacklevel=2,
             )
         self.dual_coef_ = alpha[:, 0] if n_outputs == 1 else alpha
-        self.n_iter_ = info.n_iter
+        self.n_iter_, self.weight_sum_ = info.n_iter, float(weight.sum())
+        family = find_family(self)
+        self._remember(family, family.read(self, X, y, sample_weight))
         return self
 
     def decision_function(self, X):
@@ -228,6 +233,44 @@ class KernelLogisticRegression(ClassifierMixin, BaseEstimator):
         if outputs.ndim == 1:
             return np.stack([log_expit(-outputs), log_expit(outputs)], axis=1)
         return log_softmax(outputs, axis=1)
+
+    # -- what influence and edits ask of the estimator around a final step: here it is that step -----------------------
+
+    method, solver, representation, refine, n_jobs, verbose = "newton", "auto", "dual", True, None, 0
+
+    @property
+    def _final_step(self):
+        return self
+
+    def _features(self, X):
+        return validate_data(self, X, reset=False, **self._rows())
+
+    def _feature_names(self):
+        return getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)])
+
+    def _with_final(self, final):
+        return final
+
+    def _hold(self, estimator):
+        for name in ("dual_coef_", "X_fit_", "n_features_in_"):
+            setattr(self, name, getattr(estimator, name))
+
+    def _take_up_rows(self, objective):
+        """Hold the rows of an edited objective, and nothing of those before."""
+        self.X_fit_, self.n_features_in_ = objective.gram.X, objective.gram.X.shape[1]
+        self._remember(self._fitted.family, objective)
+
+    def _edited_source(self, edit, X, y):
+        return None
+
+    def _check_transformers(self):
+        raise ValueError(
+            "refit_transformers=True needs transformers before the model: wrap the pipeline that ends in "
+            "KernelLogisticRegression, InfluenceEstimator(pipeline), and fit it on the raw rows."
+        )
+
+    def _transformers_remember(self, source, refitted, seen):
+        return []
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -278,3 +321,6 @@ class KernelLogisticRegression(ClassifierMixin, BaseEstimator):
         else:
             params = self.kernel_params or {}
         return gram(self.kernel, X, Z, device=device, **params)
+
+
+register_family(KernelLogisticRegression, KernelLogisticFamily())

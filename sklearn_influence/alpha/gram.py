@@ -5,7 +5,7 @@ import copy
 import numpy as np
 from scipy import sparse
 
-from .._backend import array_namespace, check_memory, on_device, submatrix, to_numpy
+from .._backend import array_namespace, check_memory, on_device, submatrix, to_double, to_numpy
 from ..kernels import gram as kernel_matrix
 
 
@@ -53,7 +53,8 @@ class Gram:
         return self._matrix
 
     def _values(self, X, Z):
-        return kernel_matrix(self.kernel, X, Z, device=self.device, **self.params)
+        values = kernel_matrix(self.kernel, X, Z, device=self.device, **self.params)
+        return to_double(values) if self.device == "cpu" else values
 
     def host_matrix(self):
         """A copy of the matrix as a NumPy array."""
