@@ -11,12 +11,14 @@ from sklearn.gaussian_process.kernels import Kernel
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._backend import check_device, check_memory, on_device, to_numpy
+from ._backend import check_device, on_device, to_numpy
 from ._parallel import block_size, blocks
 from ._validation import check_choice, check_count, check_tolerance, check_weights
+from .alpha.gram import Gram
 from .alpha.newton import minimise
 from .families import find_family, register_family
 from .families.classes import check_class_weight, class_weighting
+from .families.kernel import kernel_parameters
 from .families.kernel_logistic import KernelLogisticFamily
 from .kernels import gram
 from .losses import Logistic, Softmax
@@ -169,11 +171,10 @@ class KernelLogisticRegression(WhatIfMixin, ClassifierMixin, BaseEstimator):
                 "out, or give it weight."
             )
         device = check_device(self.device, n * n)
-        check_memory(8 * n * n, f"The kernel matrix of {n:,} rows", "Use fewer rows.", device)
         self.X_fit_ = X
         if self._precomputed and X.shape != (n, n):
             raise ValueError(f"A precomputed kernel must be a matrix of {n} rows and columns in fit, got {X.shape}.")
-        K = self._check_kernel(self._gram(X, X, device))
+        K = self._check_kernel(Gram(self.kernel, X, device, **kernel_parameters(self)).matrix)
         loss, n_outputs = (Logistic(), 1) if n_classes == 2 else (Softmax(), n_classes)
         alpha, _, info = minimise(
             K, codes, loss, weight, float(self.alpha), n_outputs=n_outputs, tol=self.tol, max_iter=self.max_iter
@@ -213,7 +214,8 @@ class KernelLogisticRegression(WhatIfMixin, ClassifierMixin, BaseEstimator):
         out = np.empty((X.shape[0], *self.dual_coef_.shape[1:]))
         coef = on_device(self.dual_coef_, device)
         for part in blocks(X.shape[0], block_size(16 * self.X_fit_.shape[0])):
-            out[part] = to_numpy(self._gram(X[part], self.X_fit_, device) @ coef)
+            K = gram(self.kernel, X[part], self.X_fit_, device=device, **kernel_parameters(self))
+            out[part] = to_numpy(K @ coef)
         return out
 
     def predict(self, X):
@@ -303,24 +305,15 @@ class KernelLogisticRegression(WhatIfMixin, ClassifierMixin, BaseEstimator):
         check_device(self.device)
 
     def _check_kernel(self, K):
-        """A kernel matrix of finite numbers, and symmetric where it is given; float64 on the CPU."""
+        """A kernel matrix of finite numbers, and symmetric where it is given."""
         if not isinstance(K, np.ndarray):
             return K
-        K = K.astype(np.float64, copy=False)
         largest = np.abs(K).max()
         if not np.isfinite(largest):
             raise ValueError(f"kernel={self.kernel!r:.80} gave NaN or infinity for some rows; see its parameters.")
         if self._precomputed and np.abs(K - K.T).max() > 1e-8 * largest:
             raise ValueError("A precomputed kernel must be symmetric in fit: K[i, j] is not K[j, i] for some rows.")
         return K
-
-    def _gram(self, X, Z, device):
-        """The kernel of rows X and Z, (m, n), on the device; the points twice, not once, leave out a WhiteKernel."""
-        if isinstance(self.kernel, str):
-            params = {"gamma": self.gamma, "degree": self.degree, "coef0": self.coef0}
-        else:
-            params = self.kernel_params or {}
-        return gram(self.kernel, X, Z, device=device, **params)
 
 
 register_family(KernelLogisticRegression, KernelLogisticFamily())

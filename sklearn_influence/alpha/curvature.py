@@ -6,6 +6,7 @@ from .._backend import on_device, to_numpy
 from .._parallel import block_size, blocks
 from ..solvers import Direct
 from ..solvers.info import SolveInfo, report
+from .row_blocks import RowBlocks
 from .system import factor_direct, iterate
 
 # Iterations of conjugate gradients that a solve is taken to need.
@@ -100,6 +101,11 @@ class KernelFactor:
 
     def _factored(self, rho):
         K, roots = self.curvature.gram.matrix, self.curvature.roots
+        if not self.iterative and isinstance(K, RowBlocks):
+            raise ValueError(
+                f"solver='direct' needs the kernel matrix of {len(K):,} rows and a factor of it on one device, which "
+                "does not hold them. Use solver='cg', or device='cpu'."
+            )
         if self.iterative:
             return iterate(K, roots, rho, self.solver.tol, max_iter=self.solver.max_iter)
         return factor_direct(K, roots, rho)

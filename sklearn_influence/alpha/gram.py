@@ -7,6 +7,7 @@ from scipy import sparse
 
 from .._backend import array_namespace, check_memory, on_device, submatrix, to_double, to_numpy
 from ..kernels import gram as kernel_matrix
+from .row_blocks import RowBlocks, fits, in_blocks
 
 
 class Gram:
@@ -27,6 +28,8 @@ class Gram:
         On the device; computed when it is first needed, and in no pickle.
     """
 
+    spreads = False  # whether even the machine's own memory is taken not to hold the matrix, see RowBlocks
+
     def __init__(self, kernel, X, device="cpu", **params):
         self.kernel, self.X, self.device, self.params = kernel, X, device, params
         self._matrix = None
@@ -45,25 +48,34 @@ class Gram:
     def matrix(self):
         if self._matrix is None:
             n = len(self)
-            check_memory(
-                16 * n**2, f"The kernel matrix of {n:,} rows", "Fit fewer rows, or approximate the kernel.", self.device
-            )
-            # The points twice, not once: so a WhiteKernel leaves out the noise, which is a penalty.
-            self._matrix = self._values(self.X, self.X)
+            check_memory(8 * n**2, f"The kernel matrix of {n:,} rows", "Use fewer rows, or approximate the kernel.")
+            if not self.spreads and (self.device == "cpu" or fits(n, self.device)):
+                # The points twice, not once: so a WhiteKernel leaves out the noise, which is a penalty.
+                self._matrix = self._values(self.X, self.X)
+            else:
+                self._matrix = in_blocks(self._values, self.X, self.device)
         return self._matrix
 
-    def _values(self, X, Z):
-        values = kernel_matrix(self.kernel, X, Z, device=self.device, **self.params)
-        return to_double(values) if self.device == "cpu" else values
+    def _values(self, X, Z, device=None):
+        device = self.device if device is None else device
+        values = kernel_matrix(self.kernel, X, Z, device=device, **self.params)
+        return to_double(values) if device == "cpu" else values
 
     def host_matrix(self):
         """A copy of the matrix as a NumPy array."""
+        if self._in_blocks:
+            return self.matrix.rows(slice(None))
         matrix = to_numpy(self.matrix)
         return matrix.copy() if matrix is self.matrix or matrix is self.X else matrix
 
+    @property
+    def _in_blocks(self):
+        return isinstance(self._matrix, RowBlocks)
+
     def diagonal(self):
         """The values of the points with themselves, (n,), as a NumPy array."""
-        return to_numpy(array_namespace(self.matrix).linalg.diagonal(self.matrix))
+        K = self.matrix
+        return K.diagonal() if self._in_blocks else to_numpy(array_namespace(K).linalg.diagonal(K))
 
     def across(self, X):
         """Values of other points (m, d) with these: (m, n)."""
@@ -71,6 +83,8 @@ class Gram:
 
     def rows(self, positions):
         """Values of some of these points with all: (k, n)."""
+        if isinstance(self.matrix, RowBlocks):
+            return on_device(self.matrix.rows(positions), self.device)
         return self.matrix[_as_index(positions, self.matrix), :]
 
     def on(self, device):
@@ -79,7 +93,8 @@ class Gram:
             return self
         other = copy.copy(self)
         other.device = device
-        other._matrix = None if self._matrix is None else on_device(self._matrix, device)
+        known = self._matrix is not None and not self._in_blocks and (device == "cpu" or fits(len(self), device))
+        other._matrix = on_device(self._matrix, device) if known else None
         return other
 
     def take(self, kept):
@@ -88,7 +103,7 @@ class Gram:
         other = copy.copy(self)
         other.X = self.X[kept]
         if self._matrix is not None:
-            other._matrix = submatrix(self._matrix, kept)
+            other._matrix = self._matrix.take(kept) if self._in_blocks else submatrix(self._matrix, kept)
         if self.precomputed:
             other.X = other.X[:, kept] if self._matrix is None or self.device != "cpu" else other._matrix
         return other
@@ -111,7 +126,9 @@ class Gram:
         else:
             other.X = self.X.copy()
             other.X[rows] = _alike(X, self.X)
-        if self._matrix is not None:
+        if self._in_blocks:
+            other._matrix = None
+        elif self._matrix is not None:
             other._matrix = _with_rows(self._matrix, rows, other.across(other.X[rows]))
         return other
 
@@ -121,7 +138,9 @@ class Gram:
         other, X = copy.copy(self), _alike(X, self.X)
         stack = sparse.vstack if sparse.issparse(self.X) else np.concatenate
         other.X = stack([self.X, X], **({"format": "csr"} if sparse.issparse(self.X) else {}))
-        if self._matrix is not None:
+        if self._in_blocks:
+            other._matrix = None
+        elif self._matrix is not None:
             xp = array_namespace(self._matrix)
             new = other.across(X)
             n = len(self)
