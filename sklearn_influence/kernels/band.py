@@ -24,7 +24,7 @@ class Axis:
 
     def __init__(self, size, pooled_reach):
         self.size, self.pooled = size, (size + 1) // 2
-        self.pooled_reach = min(pooled_reach, self.pooled - 1)
+        self.pooled_reach = pooled_reach
         self.reach = min(2 * self.pooled_reach + 1, size - 1)
 
     def offsets(self):

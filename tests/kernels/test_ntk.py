@@ -198,6 +198,9 @@ def test_other_namespaces(activation, dtype, monkeypatch):
         assert given.dtype == getattr(xp, dtype)
         np.testing.assert_allclose(np.asarray(given), right, rtol=1e-12 if dtype == "float64" else 1e-6, atol=1e-12)
     np.testing.assert_array_equal(np.asarray(found[0]), np.asarray(found[0]).T)
+    many = np.random.default_rng(0).standard_normal((30, 700)).astype(dtype)
+    there = xp.asarray(many)
+    np.testing.assert_array_equal(np.diag(np.asarray(kernel(there))), np.asarray(kernel.diag(there)))
 
 
 def test_gaussian_process_moves_its_sigmas():
