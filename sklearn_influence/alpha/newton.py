@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._backend import check_memory, to_numpy
+from .._backend import physical_memory, to_numpy
 from .preconditioner import LowRank, leading_directions
 from .roots import Roots, namespace_of
 from .system import factor_direct, iterate
@@ -142,11 +142,14 @@ def minimise(
         first = decrement if first is None else first
         state, length = search.moved(state, d, Kd, decrement)
         n_iter += 1
+        if length is None:  # from zero, as if it were the start
+            first = previous = None
+            continue
         if length == 0.0:
             break
         stuck = near and decrement > 0.5 * previous
         remaining = search.left + search.reach * decrement if length == 1.0 else np.inf
-        converged = search.solved and (remaining <= tol * first or stuck)
+        converged = search.solved and (min(remaining, decrement) <= tol * first or stuck)
         first, previous = max(first, length * decrement), decrement
         near = length == 1.0 and search.solved and search.reach <= _NEAR
     info = KernelNewtonInfo(bool(converged), n_iter, float(decrement), float(remaining), search.system, search.count())
@@ -249,7 +252,7 @@ class _Search:
             return self.solved
 
         X, KVX, _ = system.advance(Z, stop)
-        if not self.solved and self.may_factor and _fits(self.K.shape[0], roots):
+        if not self.solved and self.may_factor and _fits(len(roots) * (roots.n_outputs if roots.coupled else 1)):
             self.direct = True
         return to_numpy(system.roots.times(X))[:, :, 0], to_numpy(KVX)[:, :, 0]
 
@@ -275,14 +278,15 @@ class _Search:
         return min(_ROUGH, max(_SHARE * reach, 0.3 * tol * first / decrement))
 
     def moved(self, state, d, Kd, decrement):
-        """The state after the longest step 1, 1/2, 1/4, ... that lowers the objective enough, and that length."""
+        """The state after the longest step 1, 1/2, 1/4, ... that lowers the objective enough, and that length; zero and
+        None where the first step leads to what is worse than zero."""
         alpha, K_alpha = state.alpha + d, state.K_alpha + Kd
         there = _State(alpha, K_alpha, self.offset + K_alpha)
         if self.loss.quadratic:
             return there, 1.0
         if state.beyond is not None:  # the start is no point of the span: there is nothing there to be compared with
             zero = self.start(None, None)
-            return (there, 1.0) if self._value(there) <= self._value(zero) else (zero, 1.0)
+            return (there, 1.0) if self._value(there) <= self._value(zero) else (zero, None)
         value, length = self._value(state), 1.0
         # Within rounding of F the decrease cannot be seen, and the full step of a convex problem is right.
         if decrement**2 <= 1e-10 * (1.0 + abs(value)):
@@ -324,19 +328,15 @@ def _is_direct_cheaper(K, loss, q):
         return False
     n = K.shape[0]
     if loss.quadratic:
-        return True
+        return _fits(n)
     size = n if loss.separable else n * q
     return size <= _SMALL or size**3 / 3 <= 2 * _ITERATIONS * n**2 * max(q, _WIDE)
 
 
-def _fits(n, roots):
-    """Whether a factor can be had where conjugate gradients have failed."""
-    try:
-        size = n * (roots.n_outputs if roots.coupled else 1)
-        check_memory(8 * size**2, "", "")
-    except ValueError:
-        return False
-    return True
+def _fits(size):
+    """Whether the matrix of so many unknowns can be had."""
+    limit = physical_memory()
+    return limit is None or 8 * size**2 <= limit
 
 
 def _count_outputs(loss, y, arrays, n_outputs):

@@ -151,8 +151,33 @@ def test_a_start_that_misleads_is_left():
     K = _rbf(X)
     wrong = 60.0 * np.where(y == 1, -1.0, 1.0)[:, None]  # next to no curvature: the step from there is huge
     alpha, _, info = minimise(K, y, loss, weight, 1e-3, outputs=wrong)
-    assert info.converged
-    np.testing.assert_allclose(alpha, minimise(K, y, loss, weight, 1e-3)[0], atol=1e-6)
+    plain, _, from_zero = minimise(K, y, loss, weight, 1e-3)
+    assert info.converged and info.n_iter == from_zero.n_iter + 1
+    np.testing.assert_array_equal(alpha, plain)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_optimum_stays_where_it_is(solver):
+    X, _, y, loss, weight = _data("softmax")
+    K = _rbf(X)
+    alpha, _, _ = minimise(K, y, loss, weight, 0.3, tol=1e-14)
+    again, _, info = minimise(K, y, loss, weight, 0.3, alpha=alpha, solver=solver)
+    assert info.converged and info.n_iter <= 4
+    np.testing.assert_allclose(again, alpha, atol=1e-12)
+    shifted, _, _ = minimise(K, y, loss, weight, 0.3, alpha=alpha + 5.0, solver=solver)  # by what no loss can see
+    np.testing.assert_allclose(shifted, alpha, atol=1e-9)
+
+
+def test_squared_loss_goes_by_products_where_no_factor_fits(monkeypatch):
+    X, _, y, loss, weight = _data("squares")
+    expected = minimise(_rbf(X), y, loss, weight, 0.1)
+    assert type(expected[2].system).__name__ == "DirectSystem"
+    from sklearn_influence.alpha import newton as module
+
+    monkeypatch.setattr(module, "physical_memory", lambda: 8 * 60**2 - 1)
+    found = minimise(_rbf(X), y, loss, weight, 0.1)
+    assert type(found[2].system).__name__ == "IterativeSystem" and found[2].converged
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-8)
 
 
 def test_rounding_ends_it():
