@@ -146,12 +146,13 @@ def test_steps_back_where_a_full_one_would_raise_the_objective():
     np.testing.assert_allclose(alpha, minimise(K, y, loss, weight, 0.1)[0], atol=1e-8)
 
 
-def test_a_start_that_misleads_is_left():
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_start_that_misleads_is_left(solver):
     X, _, y, loss, weight = _data("logistic")
     K = _rbf(X)
     wrong = 60.0 * np.where(y == 1, -1.0, 1.0)[:, None]  # next to no curvature: the step from there is huge
-    alpha, _, info = minimise(K, y, loss, weight, 1e-3, outputs=wrong)
-    plain, _, from_zero = minimise(K, y, loss, weight, 1e-3)
+    alpha, _, info = minimise(K, y, loss, weight, 1e-3, outputs=wrong, solver=solver, tol=1e-3)
+    plain, _, from_zero = minimise(K, y, loss, weight, 1e-3, solver=solver, tol=1e-3)
     assert info.converged and info.n_iter == from_zero.n_iter + 1
     np.testing.assert_array_equal(alpha, plain)
 
@@ -180,9 +181,35 @@ def test_squared_loss_goes_by_products_where_no_factor_fits(monkeypatch):
     np.testing.assert_allclose(found[1], expected[1], atol=1e-8)
 
 
+def test_a_start_is_no_part_of_kernel_ridge():
+    X, _, y, loss, weight = _data("squares")
+    K = _rbf(X)
+    expected = minimise(K, y, loss, weight, 0.1)[0]
+    np.testing.assert_array_equal(minimise(K, y, loss, weight, 0.1, alpha=np.full(y.shape, 1e12))[0], expected)
+
+
+def test_a_step_from_old_outputs_is_measured_by_how_far_they_move():
+    X, _, y, loss, weight = _data("softmax")
+    K = _rbf(X)
+    alpha, outputs, _ = minimise(K, y, loss, weight, 0.3)
+    K, y, weight, old = K[20:, 20:], y[20:], weight[20:], outputs[20:]
+    for solver in SOLVERS:
+        start = {"alpha": alpha[20:], "outputs": old, "solver": solver, "max_iter": 1}
+        _, outputs, info = minimise(K, y, loss, weight, 0.3, **start)
+        W = weight[:, None, None] * loss.curvature(y, old)
+        length = np.sqrt(np.einsum("na,nab,nb->", outputs - old, W, outputs - old))
+        assert info.decrement == pytest.approx(length, rel=1e-9)
+
+
+def test_a_factored_step_costs_one_product():
+    X, _, y, loss, _ = _data("softmax")
+    _, _, info = minimise(_rbf(X), y, loss, np.ones(60), 0.3, solver="direct")
+    assert info.n_products == info.n_iter > 3
+
+
 def test_rounding_ends_it():
     X, _, y, loss, weight = _data("softmax")
-    _, _, info = minimise(_rbf(X), y, loss, weight, 1e-3, tol=1e-30)
+    _, _, info = minimise(_rbf(X), y, loss, weight, 1e-3, tol=1e-200)
     assert info.converged and info.n_iter < 20 and info.decrement < 1e-9
     assert not minimise(_rbf(X), y, loss, weight, 1e-3, max_iter=2)[2].converged
 
