@@ -224,7 +224,7 @@ LARGE = {
 
 @pytest.mark.parametrize("name", LARGE)
 def test_results_larger_than_memory_are_refused_before_any_work(name, monkeypatch):
-    model = InfluenceEstimator(LogisticRegression()).fit(THREE.X, THREE.y)
+    model = InfluenceEstimator(LogisticRegression(), solver="direct").fit(THREE.X, THREE.y)
     work = []
     factor = solvers.Direct.factor
     monkeypatch.setattr(solvers.Direct, "factor", lambda *args, **kw: work.append(1) or factor(*args, **kw))
@@ -238,7 +238,7 @@ def test_results_larger_than_memory_are_refused_before_any_work(name, monkeypatc
 
 
 def test_a_curvature_larger_than_memory_is_refused(monkeypatch):
-    model = InfluenceEstimator(LogisticRegression()).fit(THREE.X, THREE.y)
+    model = InfluenceEstimator(LogisticRegression(), solver="direct").fit(THREE.X, THREE.y)
     monkeypatch.setattr(_backend, "physical_memory", lambda: 1000)
     for call in (model.leverages, lambda: model.unlearn([0]), lambda: model.curvature_solve(np.ones(15))):
         with pytest.raises(ValueError, match=r"curvature of 15 parameters needs .* GiB"):
