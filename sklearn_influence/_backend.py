@@ -13,7 +13,8 @@ import numpy as np
 from scipy import linalg
 from scipy.linalg import blas, lapack
 
-from ._condition import inverse_norm
+from . import _matrices
+from ._matrices import inverse_norm, turn_up
 
 DEVICES = ("auto", "cpu", "cuda")
 # Numbers in the rows from which "auto" takes a card. Copying one there takes about a nanosecond, and each of the some
@@ -198,17 +199,6 @@ def cholesky_inverse(L):
     return turn_up(inverse)
 
 
-def turn_up(A):
-    """Copy the lower triangle of a square matrix onto its upper one in place, block by block; returns A."""
-    size = 512
-    for start in range(0, len(A), size):
-        own = slice(start, start + size)
-        corner = np.tril(A[own, own], -1)
-        A[own, own] = corner + corner.T + np.diag(np.diagonal(A)[own])
-        A[own, start + size :] = A[start + size :, own].T
-    return A
-
-
 def triangular_inverse(L):
     """Inverse of a lower triangular matrix, itself lower triangular."""
     inverse, _ = lapack.dtrtri(L, lower=1)
@@ -277,17 +267,7 @@ def submatrix(A, kept):
         xp = array_namespace(A)
         index = xp.asarray(kept)
         return xp.take(xp.take(A, index, axis=0), index, axis=1)
-    gaps = np.flatnonzero(np.diff(kept) != 1) + 1
-    if 8 * len(gaps) > len(kept) or not (np.diff(kept) > 0).all():
-        return A[np.ix_(kept, kept)]
-    out = np.empty((len(kept),) * 2, dtype=A.dtype)  # long pieces are copied at the speed of memory
-    pieces = [(start, stop) for start, stop in zip([0, *gaps], [*gaps, len(kept)], strict=True)]
-    for row, row_end in pieces:
-        source = A[kept[row] : kept[row] + row_end - row]
-        for column, column_end in pieces:
-            first = kept[column] if column_end > column else 0
-            out[row:row_end, column:column_end] = source[:, first : first + column_end - column]
-    return out
+    return _matrices.submatrix(A, kept)
 
 
 def beside(array, other):

@@ -10,7 +10,7 @@ import sklearn_influence
 PACKAGE = Path(sklearn_influence.__file__).parent
 TESTS = Path(__file__).parent
 LEVELS = [
-    {"_condition"},
+    {"_matrices"},
     {"_backend"},
     {"_validation", "_parallel", "losses"},
     {"_design", "_minibatch"},
