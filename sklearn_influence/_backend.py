@@ -270,6 +270,15 @@ def submatrix(A, kept):
     return _matrices.submatrix(A, kept)
 
 
+def less_product(A, B):
+    """``A - B'B`` for a symmetric A, which is lost, and B of shape (m, n)."""
+    if isinstance(A, np.ndarray) and A.dtype == np.float64:
+        B = np.ascontiguousarray(B)
+        # In place, without another matrix of this size: to BLAS a matrix in C order is its transpose.
+        return blas.dgemm(-1.0, B.T, B.T, beta=1.0, c=A.T, trans_b=True, overwrite_c=True).T
+    return A - array_namespace(A).matrix_transpose(B) @ B
+
+
 def beside(array, other):
     """An array where another one lies: the same object, or a copy on that device."""
     if isinstance(other, np.ndarray):
@@ -378,7 +387,7 @@ class PositiveDefinite:
         if isinstance(self._L, np.ndarray):
             (potri,) = linalg.get_lapack_funcs(("potri",), (self._L,))
             inverse, _ = potri(self._L, lower=1)
-            return turn_up(inverse)
+            return turn_up(inverse).T  # symmetric, and so in C order: its rows are pieces of memory
         return self.solve(self._xp.eye(self.size, dtype=self._L.dtype))
 
 

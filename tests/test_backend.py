@@ -232,3 +232,15 @@ def test_cupy_is_told_to_raise_where_a_factorisation_fails(monkeypatch):
     assert asked == [dict(linalg="raise")]
     _backend.thin_svd(strict(np.eye(2)))
     assert asked == 2 * [dict(linalg="raise")]
+
+
+@pytest.mark.parametrize("namespace", ["numpy", "array_api_strict"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_less_product(namespace, dtype):
+    xp, rng = pytest.importorskip(namespace), np.random.default_rng(0)
+    A, B = rng.normal(size=(9, 9)), rng.normal(size=(3, 9)).astype(dtype)
+    A = (A + A.T).astype(dtype)
+    expected = A - B.T @ B
+    less = _backend.less_product(xp.asarray(A.copy()), xp.asarray(B))
+    np.testing.assert_allclose(_backend.to_numpy(less), expected, rtol=1e-12 if dtype == "float64" else 1e-4, atol=1e-6)
+    assert less.dtype == getattr(xp, dtype)

@@ -17,7 +17,7 @@ import copy
 
 import numpy as np
 
-from .._backend import PositiveDefinite, check_memory, submatrix
+from .._backend import PositiveDefinite, check_memory, less_product, submatrix
 from .roots import Roots, namespace_of
 
 __all__ = ["DirectSystem", "IterativeSystem", "Roots", "System", "factor_direct", "iterate", "not_definite"]
@@ -128,10 +128,10 @@ class DirectSystem(System):
         new.K, new.roots, new.n_products, new._factor = K, roots.like(K), 0, None
         new._inverse = submatrix(self._inverse, places)
         if len(gone):
-            columns = self._xp.take(self._inverse, self._xp.asarray(gone), axis=1)
-            own = PositiveDefinite(self._xp.take(columns, self._xp.asarray(gone), axis=0))
-            half = own.solve_lower(self._xp.matrix_transpose(self._xp.take(columns, self._xp.asarray(places), axis=0)))
-            new._inverse -= self._xp.matrix_transpose(half) @ half
+            leaving = self._xp.take(self._inverse, self._xp.asarray(gone), axis=0)  # rows lie in memory as one piece
+            own = PositiveDefinite(self._xp.take(leaving, self._xp.asarray(gone), axis=1))
+            half = own.solve_lower(self._xp.take(leaving, self._xp.asarray(places), axis=1))
+            new._inverse = less_product(new._inverse, half)
         return new
 
     @property
@@ -157,7 +157,7 @@ class DirectSystem(System):
         """``N[:, rows]``, (n, m), or (n q, m q): the columns of all outputs of the rows (NumPy integers)."""
         rows, size = self._places(rows), self.size
         if self._inverse is not None:
-            return self._xp.take(self._inverse, self._xp.asarray(rows), axis=1)
+            return self._xp.matrix_transpose(self._xp.take(self._inverse, self._xp.asarray(rows), axis=0))
         units = np.zeros((size, len(rows)))
         units[rows, np.arange(len(rows))] = 1.0
         return self._factor.solve(self._xp.asarray(units, dtype=self.roots.values.dtype))
