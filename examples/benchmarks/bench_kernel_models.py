@@ -26,7 +26,7 @@ from sklearn_influence.kernels import gram
 from sklearn_influence.losses import Softmax
 
 OUT = Path(__file__).with_suffix(".json")
-REPEATS, PRODUCTS = 7, 400
+REPEATS, PRODUCTS = 5, 400
 
 
 def clock(call):
@@ -46,12 +46,12 @@ def speed(K, K_test, y, alpha, repeats):
     K_kept, y_kept = K[np.ix_(kept, kept)], y[kept]
     rounds = []
     for _ in range(repeats + 1):
-        bare, _ = clock(lambda: [K @ B for _ in range(PRODUCTS // 4)])
+        bare, _ = clock(lambda: [K @ B for _ in range(PRODUCTS // 8)])
         seconds, (coef, outputs, info) = clock(lambda: fit(K, y, alpha))
         start = {"alpha": coef[kept], "outputs": outputs[kept]}
         to_unlearn, (edited, _, edit) = clock(lambda start=start: fit(K_kept, y_kept, alpha, **start))
         to_refit, (_, _, refit) = clock(lambda: fit(K_kept, y_kept, alpha))
-        rounds.append((seconds / (4 * bare), seconds, 4 * bare, to_unlearn / to_refit, to_unlearn, to_refit))
+        rounds.append((seconds / (8 * bare), seconds, 8 * bare, to_unlearn / to_refit, to_unlearn, to_refit))
     medians = np.median(rounds[1:], axis=0).tolist()
     truth = K_test[:, kept] @ fit(K_kept, y_kept, alpha, tol=1e-14)[0]
     change = np.linalg.norm(truth - K_test @ coef)
