@@ -24,6 +24,15 @@ class Roots:
         v, or r.
     row_roots : array of shape (n, 1)
         sqrt(s).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_influence.alpha.roots import Roots
+    >>> from sklearn_influence.losses import Logistic
+    >>> roots = Roots.of(Logistic(), np.array([0, 1]), np.zeros((2, 1)), sample_weight=np.array([1.0, 4.0]))
+    >>> roots.times(np.ones((2, 1))).ravel()  # sqrt(s p (1 - p))
+    array([0.5, 1. ])
     """
 
     def __init__(self, values, row_roots, strong, n_outputs, coupled):

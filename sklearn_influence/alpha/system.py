@@ -20,7 +20,7 @@ import numpy as np
 from .._backend import PositiveDefinite, check_memory, less_product, submatrix
 from .roots import Roots, namespace_of
 
-__all__ = ["DirectSystem", "IterativeSystem", "Roots", "System", "factor_direct", "iterate", "not_definite"]
+__all__ = ["Roots", "factor_direct", "iterate"]
 
 # Residuals above so many units of rounding are worth another solve.
 _ROUNDING = 64
