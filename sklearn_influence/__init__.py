@@ -7,17 +7,26 @@ TYPE_CHECKING = False  # typing's own takes its time
 if TYPE_CHECKING:
     from . import certificates, diagnostics, families, kernels, losses, plotting, privacy, solvers
     from .families import register_family
+    from .kernel_models import KernelLogisticRegression
     from .kernels import NeuralTangentKernel
     from .report import audit
     from .wrapper import InfluenceEstimator
 
     __version__: str
 
-__all__ = ["InfluenceEstimator", "NeuralTangentKernel", "__version__", "audit", "register_family"]
+__all__ = [
+    "InfluenceEstimator",
+    "KernelLogisticRegression",
+    "NeuralTangentKernel",
+    "__version__",
+    "audit",
+    "register_family",
+]
 
 # Imported when first asked for: scikit-learn takes a second, in which the command must answer an interrupt.
 _HOMES = {
     "InfluenceEstimator": "wrapper",
+    "KernelLogisticRegression": "kernel_models",
     "NeuralTangentKernel": "kernels",
     "audit": "report",
     "register_family": "families",

@@ -254,6 +254,11 @@ def _current(device):
     return cupy.cuda.Device(int(device[5:])) if device[5:] else contextlib.nullcontext()
 
 
+def place_of(array):
+    """The device that an array lies on, "cpu" or "cuda"."""
+    return "cuda" if array_api_compat.is_cupy_array(array) else "cpu"
+
+
 def to_numpy(array):
     """An array of any device as a NumPy one, the same object where it is one."""
     if isinstance(array, np.ndarray):

@@ -140,6 +140,7 @@ def test_every_module_has_its_tests():
 def test_public_names():
     assert sklearn_influence.__all__ == [
         "InfluenceEstimator",
+        "KernelLogisticRegression",
         "NeuralTangentKernel",
         "__version__",
         "audit",

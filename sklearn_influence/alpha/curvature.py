@@ -6,6 +6,7 @@ from .._backend import on_device, to_numpy
 from .._parallel import block_size, blocks
 from ..solvers import Direct
 from ..solvers.info import SolveInfo, report
+from .preconditioner import low_rank
 from .row_blocks import RowBlocks
 from .system import factor_direct, iterate
 
@@ -107,7 +108,8 @@ class KernelFactor:
                 "does not hold them. Use solver='cg', or device='cpu'."
             )
         if self.iterative:
-            return iterate(K, roots, rho, self.solver.tol, max_iter=self.solver.max_iter)
+            nearby = low_rank(K, roots, rho)
+            return iterate(K, roots, rho, self.solver.tol, max_iter=self.solver.max_iter, preconditioner=nearby)
         return factor_direct(K, roots, rho)
 
     def with_points(self, gram, roots):

@@ -67,6 +67,7 @@ def minimise_anew(objective, *, solver, scale=None, tol=1e-10, max_iter=100):
             objective.sample_weight,
             rho,
             alpha=objective.coefficients[:, own],
+            outputs=objective._outputs_before,
             offset=objective.offset[own],
             n_outputs=len(own),
             **limits,

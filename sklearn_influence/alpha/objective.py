@@ -22,7 +22,7 @@ from .curvature import KernelCurvature
 from .rows import OwnRows, Points, Pullers, TestRows
 from .system import Roots
 
-_OF_OUTPUTS = ("_outputs", "_gradient_by_output")
+_OF_OUTPUTS = ("_outputs", "_gradient_by_output", "_outputs_before")
 # A row of less curvature has no leverage to divide by.
 _WEAK = 1e-8
 
@@ -130,7 +130,14 @@ class KernelObjective:
 
     def take(self, kept):
         kept = np.arange(self.n_rows)[kept]
-        return self._changed(self.gram.take(kept), self.y[kept], self.weighting.take(kept), self.coefficients[kept])
+        other = self._changed(self.gram.take(kept), self.y[kept], self.weighting.take(kept), self.coefficients[kept])
+        if not self.loss.quadratic:
+            other._outputs_before = self._outputs[kept]
+        return other
+
+    _outputs_before = (
+        None  # of the model that the rows were taken from: nearer to the minimum than the coefficients' own
+    )
 
     def replace(self, rows, X=None, y=None):
         rows, targets, weighting = np.asarray(rows), self.y, self.weighting

@@ -17,7 +17,7 @@ import copy
 
 import numpy as np
 
-from .._backend import PositiveDefinite, check_memory, less_product, submatrix
+from .._backend import PositiveDefinite, check_memory, less_product, place_of, submatrix
 from .roots import Roots, namespace_of
 
 __all__ = ["Roots", "factor_direct", "iterate"]
@@ -342,6 +342,7 @@ def factor_direct(K, roots, strength):
         8 * n * n,
         f"The factored system of {n:,} unknowns",
         "Use solver='cg', which needs no matrix beside the kernel's, or fewer rows.",
+        place_of(K),
     )
     return DirectSystem(K, roots, strength)
 

@@ -2,6 +2,7 @@
 
 import pytest
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import ElasticNet, Lasso, LogisticRegression, LogisticRegressionCV, Ridge, RidgeClassifier
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeRegressor
@@ -14,7 +15,8 @@ def test_known_estimators():
     assert isinstance(families.find_family(LogisticRegression()), families.LogisticFamily)
     assert families.find_family(LogisticRegressionCV()) is families.find_family(LogisticRegression())
     assert isinstance(families.find_family(RidgeClassifier()), families.RidgeClassifierFamily)
-    assert families.supported_names()[:2] == ["LinearRegression", "LogisticRegression"]
+    assert isinstance(families.find_family(KernelRidge()), families.KernelRidgeFamily)
+    assert {"GaussianProcessRegressor", "KernelRidge", "LinearRegression"} <= set(families.supported_names())
 
 
 @pytest.mark.parametrize("estimator", [SVC(), Lasso(), ElasticNet()], ids=str)
