@@ -28,7 +28,28 @@ from_anywhere = False
 
 
 def stationarity(objective, factor):
-    """How far an objective's parameters are from a minimum: Bunch(gradient_norm, newton_decrement, relative)."""
+    """How far an objective's parameters are from a minimum: Bunch(gradient_norm, newton_decrement, relative).
+
+    Parameters
+    ----------
+    objective : Objective
+    factor : callable
+        Its factored curvature.
+
+    Returns
+    -------
+    Bunch
+        ``relative`` is the decrement over the median row's influence, 0 within rounding.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.linear_model import Ridge
+    >>> from sklearn_influence import InfluenceEstimator
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> InfluenceEstimator(Ridge()).fit(X, y).stationarity_.relative
+    0.0
+    """
     gradient = objective.gradient()
     _, decrement = newton_step(factor, gradient)
     scale = row_scale(objective, factor)

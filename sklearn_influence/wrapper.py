@@ -64,8 +64,9 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
     ----------
     estimator : estimator
         LinearRegression, Ridge, RidgeCV, RidgeClassifier, RidgeClassifierCV, LogisticRegression, LogisticRegressionCV
-        (L2 penalty or none), KernelRidge, GaussianProcessRegressor, KernelLogisticRegression, or a class given to :func:`register_family`; or a Pipeline, a search or a FrozenEstimator
-        that ends in one, in any nesting. It is cloned by ``fit``, a frozen one copied.
+        (L2 penalty or none), KernelRidge, GaussianProcessRegressor, :class:`KernelLogisticRegression`, or a class given
+        to :func:`register_family`; or a Pipeline, a search or a FrozenEstimator that ends in one, in any nesting. It is
+        cloned by ``fit``, a frozen one copied.
     method : {"newton", "first_order", "second_order"}, default="newton"
         "newton": one Newton step on the retained rows, exact for squared loss. "first_order": the classical
         infinitesimal influence, which underestimates the rows of high leverage. "second_order": the next term of the
@@ -81,8 +82,9 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
         take the true curvature, without damping, whatever the solver.
     representation : {"auto", "primal", "dual"}, default="auto"
         Which unknowns: "primal", the parameters; "dual", coordinates of the rows' span, as many as there are rows.
-        Kernel models have the dual alone, their parameters being coefficients of the rows. "auto" takes the dual where there are more columns than rows, unless the solver's result depends on what the
-        parameters are (damping, "diagonal", ``parameters``). The results are the same.
+        "auto" takes the dual where there are more columns than rows, unless the solver's result depends on what the
+        parameters are (damping, "diagonal", ``parameters``). The results are the same. Kernel models have the dual
+        alone: their parameters are coefficients of the rows.
     refine : bool, default=True
         Take influences at the true optimum, found by Newton steps on a private copy, wherever the fit stopped. The
         estimator and its predictions stay as they are.
