@@ -11,8 +11,10 @@ import array_api_strict
 import numpy as np
 import pytest
 
-from sklearn_influence import _backend, _device_design
+from sklearn_influence import _backend, _device_design, kernel_models
 from sklearn_influence._design import Design
+from sklearn_influence.alpha import curvature, gram, objective, row_blocks
+from sklearn_influence.kernels import matrices
 from sklearn_influence.solvers import choice
 
 
@@ -53,9 +55,10 @@ def as_cuda(memory=2**40):
     memory_of = _backend.device_memory
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_backend, "cuda_lacks", lambda: None)
-        for module in (_backend, choice):
+        for module in (_backend, choice, row_blocks):
             patch.setattr(module, "device_memory", lambda device: memory if device == "cuda" else memory_of(device))
-        patch.setattr(_device_design, "on_device", on_device)
+        for module in (_device_design, gram, curvature, objective, row_blocks, matrices, kernel_models):
+            patch.setattr(module, "on_device", on_device)
         patch.setattr(strict, "__matmul__", product)
         for name in ("__array__", "__buffer__"):
             if hasattr(strict, name):

@@ -137,16 +137,16 @@ class KernelFactor:
         return self._each(G, self._solve_transposed)[0]
 
     def _solve(self, system, B, rho):
-        if self.n_core == len(B):
+        if self.n_core == B.shape[0]:
             return system.solve(B)
         core = slice(0, self.n_core)
         moved = self._product(B)[core]
         X = B / rho
-        X[core] -= to_numpy(system.from_roots(self._there(system.roots.ttimes(self._there(moved))))) / rho
+        X[core] -= to_numpy(system.from_roots(system.roots.ttimes(self._there(moved)))) / rho
         return X
 
     def _solve_transposed(self, system, G, rho):
-        if self.n_core == len(G):
+        if self.n_core == G.shape[0]:
             return system.solve_transposed(G)
         core, pulled = slice(0, self.n_core), np.zeros(G.shape)
         pulled[core] = to_numpy(system.from_roots(system.roots.ttimes(self._there(G[core]))))

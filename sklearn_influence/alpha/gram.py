@@ -7,7 +7,7 @@ from scipy import sparse
 
 from .._backend import array_namespace, check_memory, on_device, submatrix, to_double, to_numpy
 from ..kernels import gram as kernel_matrix
-from .row_blocks import RowBlocks, fits, in_blocks
+from .row_blocks import RowBlocks, fits, in_blocks, take
 
 
 class Gram:
@@ -33,6 +33,11 @@ class Gram:
     def __init__(self, kernel, X, device="cpu", **params):
         self.kernel, self.X, self.device, self.params = kernel, X, device, params
         self._matrix = None
+
+    def __copy__(self):  # copy's own would ask for what a pickle holds
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        return new
 
     def __getstate__(self):
         return {**self.__dict__, "_matrix": None, "device": "cpu"}
@@ -65,8 +70,7 @@ class Gram:
         """A copy of the matrix as a NumPy array."""
         if self._in_blocks:
             return self.matrix.rows(slice(None))
-        matrix = to_numpy(self.matrix)
-        return matrix.copy() if matrix is self.matrix or matrix is self.X else matrix
+        return np.array(to_numpy(self.matrix))
 
     @property
     def _in_blocks(self):
@@ -85,7 +89,7 @@ class Gram:
         """Values of some of these points with all: (k, n)."""
         if isinstance(self.matrix, RowBlocks):
             return on_device(self.matrix.rows(positions), self.device)
-        return self.matrix[_as_index(positions, self.matrix), :]
+        return take(self.matrix, positions)
 
     def on(self, device):
         """The same values on another device, whatever of them is known."""
@@ -154,11 +158,6 @@ def _alike(X, like):
     if sparse.issparse(like):
         return sparse.csr_array(X).astype(like.dtype)
     return (X.toarray() if sparse.issparse(X) else np.asarray(X)).astype(like.dtype, copy=False)
-
-
-def _as_index(positions, A):
-    """Positions as an index of the array's namespace."""
-    return positions if isinstance(positions, slice) else array_namespace(A).asarray(positions)
 
 
 def _with_rows(A, rows, new):

@@ -61,6 +61,11 @@ class KernelObjective:
         self._strength, self.mean, self.centred = np.asarray(strength, dtype=float), mean, centred
         self.params, self.of_rows = params, of_rows
 
+    def __copy__(self):  # copy's own would ask for what a pickle holds
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        return new
+
     def __getstate__(self):
         return {name: value for name, value in self.__dict__.items() if name not in _OF_OUTPUTS}
 

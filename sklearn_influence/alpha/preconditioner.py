@@ -36,7 +36,8 @@ def leading_directions(K, n_outputs, dtype):
     sample = xp.asarray(sample, dtype=dtype)
     Y = K @ sample
     # The shift keeps the core definite where K is of a smaller rank; what it adds is far below any strength in use.
-    shift = float(np.sqrt(n) * np.finfo(np.dtype(str(dtype).split(".")[-1])).eps * xp.sqrt(xp.sum(Y * Y)))
+    rounding = np.finfo(np.dtype(str(dtype).split(".")[-1])).eps
+    shift = float(np.sqrt(n) * rounding) * float(xp.sqrt(xp.sum(Y * Y)))
     Y = Y + shift * sample
     core = xp.matrix_transpose(sample) @ Y
     core = 0.5 * (core + xp.matrix_transpose(core))

@@ -54,7 +54,7 @@ class RowBlocks:
             own = rows[(rows >= start) & (rows < start + part.shape[0])] - start
             start += part.shape[0]
             if len(own):
-                parts.append(_take(_take(part, own, 0), rows, 1))
+                parts.append(take(take(part, own, 0), rows, 1))
         return RowBlocks(parts, self.home, lent=self.lent)
 
     def rows(self, positions):
@@ -63,7 +63,7 @@ class RowBlocks:
         out, start = np.empty((len(positions), self.shape[1])), 0
         for part in self.parts:
             inside = np.flatnonzero((positions >= start) & (positions < start + part.shape[0]))
-            out[inside] = to_numpy(_take(part, positions[inside] - start, 0))
+            out[inside] = to_numpy(take(part, positions[inside] - start, 0))
             start += part.shape[0]
         return out
 
@@ -109,7 +109,10 @@ def in_blocks(values, X, device):
     return RowBlocks([to_numpy(values(X[part], X, device)) for part in blocks(n, size)], home, lent=True)
 
 
-def _take(A, positions, axis):
+def take(A, positions, axis=0):
+    """Rows or columns of a matrix on any device: a view for a slice of rows, a copy for positions."""
+    if isinstance(positions, slice):
+        return A[positions, :]
     if isinstance(A, np.ndarray):
         return np.take(A, positions, axis=axis)
     xp = array_namespace(A)

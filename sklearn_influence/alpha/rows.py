@@ -3,7 +3,7 @@
 import numpy as np
 
 from .._parallel import block_size
-from .gram import _as_index
+from .row_blocks import take
 
 
 class Sections:
@@ -47,7 +47,7 @@ class TestRows(Sections):
         if self._values is None and self.n_rows <= block_size(8 * self.width, largest=self.n_rows):
             self.values()  # all that is asked for fits the working memory, and is asked for again
         if self._values is not None:
-            new._values = self._values[_as_index(part, self._values), :]
+            new._values = take(self._values, part)
         return new
 
 
