@@ -10,7 +10,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 from sklearn.kernel_ridge import KernelRidge
 
-from sklearn_influence import InfluenceEstimator, KernelLogisticRegression, NeuralTangentKernel
+from sklearn_influence import InfluenceEstimator, KernelLogisticRegression, NeuralTangentKernel, _backend
 
 RNG = np.random.default_rng(0)
 N = 45
@@ -71,6 +71,16 @@ def test_a_device_gives_the_numbers_of_the_cpu(name, solver):
         assert (N, N) in {left for left, _ in made} | {right for _, right in made}
         again = pickle.loads(pickle.dumps(copy.deepcopy(model)))
     np.testing.assert_allclose(again.set_params(device="cpu").params_, expected["edited"], atol=1e-8)
+
+
+@pytest.mark.skipif(_backend.cuda_lacks() is not None, reason=str(_backend.cuda_lacks()))
+def test_a_card_gives_the_numbers_of_the_cpu():
+    for estimator, classifies in MODELS.values():
+        y, y_test = (CODES, CODES_TEST) if classifies else (LINE, LINE_TEST)
+        expected = dict(answers(InfluenceEstimator(estimator, device="cpu").fit(X, y), y_test))
+        for what, answer in answers(InfluenceEstimator(estimator, device="cuda").fit(X, y), y_test):
+            assert strange.is_numpy(answer), what
+            np.testing.assert_allclose(answer, expected[what], atol=1e-8 * np.abs(expected[what]).max(), err_msg=what)
 
 
 def test_kernel_logistic_regression_fits_on_a_device():
