@@ -102,3 +102,18 @@ def test_what_if(tmp_path):
     right = float(re.search(r"every label right: a test loss of ([.\d]+)", done.stdout)[1])
     assert lines["predicted effect", "loss"][4] - right < 0.01 < lines["predicted effect", "loss"][0] - right
     assert float(re.search(r"within ([-.e\d]+) of the refit", done.stdout)[1]) < 1e-10
+
+
+def test_dual_vs_primal(tmp_path):
+    """Three ways to one model agree, and a kernel model's harmful rows are the wrong ones."""
+    pytest.importorskip("matplotlib")
+    done = _run("plot_dual_vs_primal.py", tmp_path, "--output", "picture.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
+    differences = [float(number) for number in re.findall(r"largest difference ([-+.e\d]+)$", done.stdout, re.M)]
+    assert len(differences) == 6 and max(differences) < 1e-10
+    assert int(re.search(r"^(\d+)% of the 15 most harmful rows", done.stdout, re.M)[1]) >= 80
+    distance, before, after = re.search(
+        r"within (\S+) of the refit; log loss (\S+) before, (\S+) after", done.stdout
+    ).groups()
+    assert float(distance) < 1e-8 and float(after) < 0.7 * float(before)
