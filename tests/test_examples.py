@@ -1,5 +1,6 @@
 """The gallery's examples run, in their fast mode, in an empty folder and without a screen."""
 
+import json
 import os
 import re
 import subprocess
@@ -117,3 +118,38 @@ def test_dual_vs_primal(tmp_path):
         r"within (\S+) of the refit; log loss (\S+) before, (\S+) after", done.stdout
     ).groups()
     assert float(distance) < 1e-8 and float(after) < 0.7 * float(before)
+
+
+def _missed(text):
+    """1 - R^2 by network ("fully connected" or "convolutional"), quantity and way; distances of gradient descent."""
+    lines = re.findall(r"^([a-z ]+), .*?(outputs|losses), (.*): 1 - R2 ([-+.e\d]+)$", text, re.M)
+    descent = re.findall(r"^([a-z ]+), .*gradient descent: ([-+.e\d]+) from", text, re.M)
+    return {key: float(number) for *key, number in lines for key in [tuple(key)]}, {
+        name: float(number) for name, number in descent
+    }
+
+
+def test_infinite_width(tmp_path):
+    pytest.importorskip("matplotlib")
+    done = _run("plot_infinite_width.py", tmp_path, "--output", "picture.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
+    missed, descent = _missed(done.stdout)
+    for what in ("outputs", "losses"):
+        one_step, unlearned = (missed["fully connected", what, way] for way in ("one step", "unlearned"))
+        # Not exact, with half of each class gone: else it would not be the step that is shown.
+        assert 1e-6 < one_step < 5e-3 and unlearned < 1e-12
+        assert max(missed["convolutional", what, way] for way in ("one step", "unlearned")) < 1e-12
+    assert missed["fully connected", "losses", "the paper's estimate"] > 10 * one_step
+    assert max(descent.values()) < 1e-8
+
+
+def test_kept_results_of_infinite_width():
+    """What the documentation says of MNIST and the larger patches."""
+    path = EXAMPLES / "benchmarks" / "bench_infinite_width.json"
+    networks = json.loads(path.read_text(encoding="utf-8"))["networks"]
+    assert len(networks) == 2 and path.with_suffix(".png").exists()
+    for result in networks.values():
+        for what in ("outputs", "losses"):
+            assert max(result["missed"][what][way] for way in ("one step", "unlearned")) <= 1e-3
+        assert list(result["descent"].values())[-1] < 1e-8
