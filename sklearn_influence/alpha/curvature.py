@@ -1,10 +1,12 @@
 """The curvature of a kernel model, and its inverse on the coefficients of functions."""
 
+from functools import cached_property
+
 import numpy as np
 
 from .._backend import on_device, to_numpy
 from .._parallel import block_size, blocks
-from ..solvers import Direct
+from ..solvers import ConjugateGradient, Direct
 from ..solvers.info import SolveInfo, report
 from .preconditioner import low_rank
 from .row_blocks import RowBlocks
@@ -98,7 +100,23 @@ class KernelFactor:
         self.n_core = len(curvature.gram) if n_core is None else n_core
         self.iterative = not isinstance(solver, Direct)
         self.strengths = [float(rho) for rho in dict.fromkeys(curvature.strength.tolist())]
-        self.systems = [self._factored(rho) for rho in self.strengths] if systems is None else systems
+        if systems is not None:
+            self.systems = systems
+
+    @cached_property
+    def systems(self):
+        """One for each of :attr:`strengths`; made when it is first needed."""
+        return [self._factored(rho) for rho in self.strengths]
+
+    def for_columns(self, k):
+        """What solves for k right-hand sides: itself, or conjugate gradients where a factor that is not there yet, of
+        all outputs together, would cost more than they do."""
+        if self.iterative or not self.curvature.coupled or "systems" in self.__dict__:
+            return self
+        n, q = len(self.curvature.gram), len(self.curvature.strength)
+        if (n * q) ** 3 / 3 <= k * _ITERATIONS * 2 * n**2 * q:
+            return self
+        return KernelFactor(self.curvature, ConjugateGradient())
 
     def _factored(self, rho):
         K, roots = self.curvature.gram.matrix, self.curvature.roots

@@ -20,6 +20,8 @@ from .newton import minimise
 _DOWNDATED = 1 / 6
 # Rows that the scale of a typical one is estimated from.
 _SCALE_ROWS = 64
+# Below this r nu the bound of a log loss is that of a quadratic to 5 %, whatever the decrement is taken from.
+_TIGHT = 0.1
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,11 @@ def stationarity(objective, factor):
     """How far coefficients are from a minimum: the gradient's norm as a function's, the Newton decrement, and that over
     the median row's influence."""
     gradient = objective.gradient()
+    n_rows = max(_SCALE_ROWS // objective.n_outputs, 8)
+    factor = factor.for_columns(1 + n_rows * objective.n_outputs)
     ahead = factor(gradient[:, None])[0][:, 0]
     decrement = float(np.sqrt(max(objective.inner(ahead, gradient), 0.0)))
-    rows = spread(np.flatnonzero(objective.sample_weight > 0), _SCALE_ROWS)
+    rows = spread(np.flatnonzero(objective.sample_weight > 0), n_rows)
     u = objective.output_gradients(rows)
     squares = (u * apply(objective.leverage(factor, rows), u)).sum(axis=1)
     scale = float(np.median(objective.sample_weight[rows] * np.sqrt(np.maximum(squares, 0.0)))) if len(rows) else 0.0
@@ -135,7 +139,7 @@ def edited_minimum(edited, edit, before=None, *, tol, max_iter, as_written, solv
         found, info = minimise_anew(edited, solver=solver, tol=tol, max_iter=max_iter)
         factor, converged, n_iter = info.factor, info.converged, info.n_iter
     found, lost = as_written(found)
-    certificate = distance_bound(found, factor if factor is not None else solver.factor(found.curvature()))
+    certificate = distance_bound(found, factor, solver)
     certificate.update(dict.fromkeys(("n_removed", "n_updated", "n_added"), 0), **edit.counts)
     certificate.update(
         param_bound=certificate.param_bound + lost,
@@ -166,19 +170,23 @@ def _downdated(objective, factor, edited, edit):
     )
 
 
-def distance_bound(objective, factor):
+def distance_bound(objective, factor, solver):
     r"""Bound the distance of a kernel objective's coefficients from its minimiser's.
 
     Parameters
     ----------
     objective : KernelObjective
-    factor : KernelFactor
+    factor : KernelFactor or None
+        Of its curvature.
+    solver : solver
+        What factors it where that is needed.
 
     Returns
     -------
     Bunch
         param_bound (Euclidean, of the coefficients; inf where no bound holds), gradient_norm (of the gradient as a
-        function), newton_decrement, r_nu, valid.
+        function), newton_decrement (of a log loss where the model has converged from above, ``gradient_norm /
+        sqrt(rho)``), r_nu, valid.
 
     Notes
     -----
@@ -187,28 +195,32 @@ def distance_bound(objective, factor):
     r the largest norm of a row, ``sqrt(k(x, x) / rho)`` at most (Bach 2010, Proposition 1); at the minimum the
     coefficients are ``-s u / rho``, so that they are off by ``(|b| + e^(r D) sqrt(max s W) D) / rho``.
     """
-    b = objective.gradient()
-    step = factor(b[:, None])[0][:, 0]
-    decrement = float(np.sqrt(max(objective.inner(step, b), 0.0)))
-    error, rounding = _rounding(objective)
+    b, (error, rounding) = objective.gradient(), _rounding(objective)
     rho, s = float(objective.strength.min()), objective.sample_weight
-    weigh = s[s > 0]
+    weigh, norm, solved = s[s > 0], float(np.sqrt(max(objective.inner(b, b), 0.0))), True
+    jacobians = 1 if objective.loss.separable else 2
+    r = np.sqrt(jacobians * max(float(objective.gram.diagonal().max()), 0.0) / rho)
+    decrement = norm / np.sqrt(rho)
+    if objective.loss.quadratic or r * (decrement + rounding) > _TIGHT:
+        factor = solver.factor(objective.curvature()).for_columns(1) if factor is None else factor
+        steps, info = factor(b[:, None])
+        step, solved = steps[:, 0], info.converged
+        decrement = float(np.sqrt(max(objective.inner(step, b), 0.0)))
     if objective.loss.quadratic:
         spread_of_weights = np.sqrt(weigh.max() / weigh.min()) if len(weigh) else 1.0
         r_nu, bound = 0.0, float(np.linalg.norm(step)) + spread_of_weights * error / rho
     else:
-        jacobians = 1 if objective.loss.separable else 2
-        r = np.sqrt(jacobians * max(float(objective.gram.diagonal().max()), 0.0) / rho)
         nu = decrement + rounding
         r_nu, bound = float(r * nu), np.inf
         if r_nu < 1:
             D = -np.log1p(-r_nu) / r if r > 0 else nu
             steepest = np.exp(r * D) * np.sqrt(0.5 * weigh.max(initial=0.0))
             bound = (float(np.linalg.norm(b)) + error + steepest * D) / rho
+    bound = bound if solved else np.inf  # what a solve has left is not known
     return Bunch(
         param_bound=float(bound),
-        gradient_norm=float(np.sqrt(max(objective.inner(b, b), 0.0))),
-        newton_decrement=decrement,
+        gradient_norm=norm,
+        newton_decrement=float(decrement),
         r_nu=r_nu,
         valid=bool(np.isfinite(bound)),
     )

@@ -39,6 +39,7 @@ def row_effects(objective, factor, rows, method):
         return general_row_effects(objective, factor, rows, method)
     if method == "second_order":
         raise ValueError("method='second_order' and penalty_scale='mean' do not go together; use method='newton'.")
+    factor = factor.for_columns(len(rows) * objective.n_outputs)
     common, mix, factor = _common(objective, factor, rows, method)
     left = factor.left_over(rows) if method == "newton" and not objective.mean else None
     if left is None:
@@ -71,6 +72,7 @@ def group_effects(objective, factor, groups, method, n_jobs=None):
         every = row_effects(objective, factor, np.arange(objective.n_rows), method)
         return GroupEffects(objective, first_order_changes(every, groups))
     delta, left = np.empty((len(groups), objective.n_params)).T, np.zeros(len(groups))
+    factor = factor.for_columns(len(groups))
 
     def one(g):
         delta[:, g], left[g] = _group_step(objective, factor, groups[g])
@@ -103,7 +105,7 @@ def _refactored_step(objective, factor, rows):
     beyond = to_numpy(objective.gram.rows(kept))[:, rows] @ objective.coefficients[rows]
     pull = apply(W, beyond + objective.offset - start.offset)
     b = start.joined(pull, np.zeros(objective.n_outputs)) - there.gradient()
-    own = factor.solver.factor(there.curvature())
+    own = factor.solver.factor(there.curvature()).for_columns(1)
     inside = own(b[:, None])[0][:, 0]
     step = np.zeros((objective.n_rows, objective.n_outputs))
     step[rows], step[kept] = -objective.coefficients[rows], inside[: start.coefficients.size].reshape(len(kept), -1)

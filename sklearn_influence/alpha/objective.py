@@ -312,6 +312,7 @@ class KernelObjective:
     def leverage_between(self, factor, left, right):
         """``J H^-1 J'``, by a solve for each output of the rows on the right."""
         q, m = self.n_outputs, left.n_rows
+        factor = factor.for_columns(m * q)
         alike = self.loss.separable and len(factor.strengths) == 1  # all outputs have one leverage
         basis = np.eye(q)[:1] if alike else np.eye(q)
         out = np.empty((m, q) if self.loss.separable else (m, q, q))
