@@ -77,8 +77,17 @@ def stepped_effects(objective, factor, rows):
     curvatures = objective.row_curvatures(rows)
     delta, _ = factor(objective.pullback(pull, objective.design.take(rows)), less=curvatures)
     own = curvatures.outputs(delta)
-    # Without the row its leverage along its gradient is h / (1 - h).
+    return SteppedEffects(objective, delta, rows, own, leverage_along(objective, rows, pull, own))
+
+
+def leverage_along(objective, rows, pull, own):
+    """Leverages (k,) of rows along their own gradients, from their pulls and what their outputs become without them.
+
+    Without the row that leverage is h / (1 - h).
+    """
+    W = objective.output_curvatures(rows)
+    weighed = np.einsum("kab,kb->ka", W, own) if W.ndim == 3 else W * own
     along = (pull * own).sum(axis=1)
-    curved = (curvatures.weights.times(own[:, :, None].copy())[:, :, 0] * own).sum(axis=1)
+    curved = objective.sample_weight[rows] * (weighed * own).sum(axis=1)
     ratio = np.divide(curved, along, out=np.zeros_like(along), where=along > 0)
-    return SteppedEffects(objective, delta, rows, own, ratio / (1.0 + ratio))
+    return ratio / (1.0 + ratio)

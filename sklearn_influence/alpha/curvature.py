@@ -9,6 +9,7 @@ from .._parallel import block_size, blocks
 from ..solvers import ConjugateGradient, Direct
 from ..solvers.info import SolveInfo, report
 from .preconditioner import low_rank
+from .roots import LeftOut
 from .row_blocks import RowBlocks
 from .system import factor_direct, iterate
 
@@ -108,13 +109,13 @@ class KernelFactor:
         """One for each of :attr:`strengths`; made when it is first needed."""
         return [self._factored(rho) for rho in self.strengths]
 
-    def for_columns(self, k):
+    def for_columns(self, k, *, inverse=False):
         """What solves for k right-hand sides: itself, or conjugate gradients where a factor that is not there yet, of
-        all outputs together, would cost more than they do."""
+        all outputs together, would cost more than they do; with its ``inverse``, three times as much."""
         if self.iterative or not self.curvature.coupled or "systems" in self.__dict__:
             return self
         n, q = len(self.curvature.gram), len(self.curvature.strength)
-        if (n * q) ** 3 / 3 <= k * _ITERATIONS * 2 * n**2 * q:
+        if (n * q) ** 3 / (1 if inverse else 3) <= k * _ITERATIONS * 2 * n**2 * q:
             return self
         return KernelFactor(self.curvature, ConjugateGradient())
 
@@ -201,6 +202,27 @@ class KernelFactor:
 
     def minimum_norm(self, params):
         return params
+
+    def left_out(self, rows, B):
+        """``(W_-i K + rho)^-1 b`` for each column b of B (n q, k) and the row i that its curvature is without, by
+        conjugate gradients: all columns together, and one for a row whatever its outputs."""
+        gram, n, q = self.curvature.gram, len(self.curvature.gram), len(self.curvature.strength)
+        rho, X, solver = self.strengths[0], np.empty(B.shape), self.solver
+        roots, nearby = self.curvature.roots.like(gram.matrix), self.systems[0].preconditioner
+        converged, n_iter = True, 0
+        for part in blocks(len(rows), block_size(96 * n * q, largest=max(len(rows), 1))):
+            system = iterate(
+                gram.matrix,
+                LeftOut(roots, rows[part]),
+                rho,
+                solver.tol,
+                max_iter=solver.max_iter,
+                preconditioner=nearby,
+            )
+            X[:, part] = to_numpy(system.solve(self._there(B[:, part].reshape(n, q, -1)))).reshape(n * q, -1)
+            converged, n_iter = converged and system.converged, max(n_iter, system.n_iter)
+        report(SolveInfo(solver, converged, n_iter, np.full(len(rows), 0.0 if converged else np.nan), self.reason))
+        return X
 
     # -- what leaves -----------------------------------------------------------------------------------------------
 

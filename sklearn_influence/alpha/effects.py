@@ -15,11 +15,12 @@ leave-one-out in kernel ridge regression.
 import numpy as np
 
 from .._backend import check_memory, to_numpy
-from .._parallel import threads
+from .._parallel import block_size, blocks, threads
 from ..effects import RowEffects, apply, pulled_effects
 from ..effects import row_effects as general_row_effects
 from ..groups import GroupEffects, first_order_changes
 from ..groups import group_effects as general_group_effects
+from ..leave_one_out import SteppedEffects, leverage_along
 
 # A group of at most this share of the rows is taken out of the factor; the retained rows of a larger one are factored.
 _SMALL_GROUP = 1 / 6
@@ -39,9 +40,11 @@ def row_effects(objective, factor, rows, method):
         return general_row_effects(objective, factor, rows, method)
     if method == "second_order":
         raise ValueError("method='second_order' and penalty_scale='mean' do not go together; use method='newton'.")
-    factor = factor.for_columns(len(rows) * objective.n_outputs)
+    factor = factor.for_columns(len(rows), inverse=method == "newton")
     common, mix, factor = _common(objective, factor, rows, method)
     left = factor.left_over(rows) if method == "newton" and not objective.mean else None
+    if left is None and method == "newton" and factor.curvature.coupled:
+        return _left_out_effects(objective, factor, rows)
     if left is None:
         return pulled_effects(objective, factor, rows, method, common, mix)
     pull, alone = _pulls(objective, factor, rows, left, common, mix)
@@ -51,6 +54,22 @@ def row_effects(objective, factor, rows, method):
         some = pulled_effects(objective, factor, rows[alone], method, common, mix[alone])
         effects.pull[alone] = some.pull
     return effects
+
+
+def _left_out_effects(objective, factor, rows):
+    """Effects of rows that leave one at a time, by a solve each, where leverages of mixed outputs would take more."""
+    check_memory(
+        40 * objective.n_params * len(rows),
+        f"Changes of {objective.n_params:,} coefficients without each of {len(rows):,} rows",
+        "Ask for fewer indices, or use method='first_order'.",
+    )
+    pull = objective.sample_weight[rows, None] * objective.output_gradients(rows)
+    pullers = objective.design.take(rows)
+    delta = factor.left_out(rows, objective.pullback(pull, pullers))
+    own = np.empty(pull.shape)
+    for part in blocks(len(rows), block_size(8 * objective.n_outputs, share=1 / 16, largest=64)):
+        own[part] = np.einsum("kqk->kq", objective.outputs_change(delta[:, part], pullers.take(part)))
+    return SteppedEffects(objective, delta, rows, own, leverage_along(objective, rows, pull, own))
 
 
 def group_effects(objective, factor, groups, method, n_jobs=None):

@@ -340,7 +340,7 @@ class KernelObjective:
         roomy.weighting = self.weighting.append(np.zeros(k), codes)
         roomy.sample_weight = np.append(self.sample_weight, np.zeros(k))
         roomy.params = roomy.joined(np.concatenate([self.coefficients, np.zeros((k, self.n_outputs))]), self.offset)
-        factor = factor.with_points(roomy.gram, roomy.curvature().roots)
+        factor = factor.for_columns(2 * k * self.n_outputs).with_points(roomy.gram, roomy.curvature().roots)
         return roomy, factor, roomy.design.take(slice(n, None))
 
     def offset_shifts(self, factor):

@@ -135,6 +135,44 @@ class Roots:
         return self.values[:, :, None], self.row_roots[:, :, None]
 
 
+class LeftOut:
+    """The roots of some rows, of which each column (n, q, k) leaves out one: for k systems that are solved together.
+
+    Parameters
+    ----------
+    roots : Roots
+        In the namespace that it is to be used in.
+    rows : ndarray of int, shape (k,)
+        The row that each column is without.
+    """
+
+    def __init__(self, roots, rows):
+        self._roots, self.coupled, self.n_outputs = roots, roots.coupled, roots.n_outputs
+        self.values = roots.values
+        kept = np.ones((len(roots), 1, len(rows)))
+        kept[rows, 0, np.arange(len(rows))] = 0.0
+        self._kept = array_namespace(roots.values).asarray(kept, dtype=roots.values.dtype)
+
+    def __len__(self):
+        return len(self._roots)
+
+    def like(self, K):
+        return self
+
+    def times(self, X):
+        return self._kept * self._roots.times(X)
+
+    def ttimes(self, X):
+        return self._roots.ttimes(self._kept * X)
+
+    def weigh(self, X):
+        return self._kept * self._roots.weigh(X)
+
+    def split(self, B):
+        Z, rest = self._roots.split(self._kept * B)
+        return Z, rest + (1.0 - self._kept) * B
+
+
 def namespace_of(K):
     """The array namespace of a kernel matrix, or of an operator that says it as ``xp``."""
     return K.xp if hasattr(K, "xp") else array_namespace(K)
