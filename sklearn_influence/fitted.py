@@ -116,7 +116,7 @@ class FittedModel:
         solver = options.solver
         device = self._device(options.device, solver)
         if isinstance(solver, Auto):
-            solver, _ = solver.choose(self.objective, method, chosen, device)
+            solver = self.family.cheapest(solver.choose(self.objective, method, chosen, device)[0])
         return replace(options, representation=chosen, solver=solver, device=device)
 
     def _device(self, device, solver):

@@ -1,5 +1,6 @@
 """The curvature of a kernel model, and its inverse on the coefficients of functions."""
 
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +16,15 @@ from .system import factor_direct, iterate
 
 # Iterations of conjugate gradients that a solve is taken to need.
 _ITERATIONS = 30
+# What an iteration does beside its product, for each entry of a column, in operations at the rate of a product.
+_PASSES = 3000
+_ROUGH = 1e-2
+
+
+@dataclass(frozen=True)
+class Cheapest(Direct):
+    """What "auto" means for kernel models: a factor, or conjugate gradients where all outputs would be factored
+    together for so few right-hand sides that these cost less."""
 
 
 class KernelCurvature:
@@ -112,10 +122,10 @@ class KernelFactor:
     def for_columns(self, k, *, inverse=False):
         """What solves for k right-hand sides: itself, or conjugate gradients where a factor that is not there yet, of
         all outputs together, would cost more than they do; with its ``inverse``, three times as much."""
-        if self.iterative or not self.curvature.coupled or "systems" in self.__dict__:
+        if not isinstance(self.solver, Cheapest) or not self.curvature.coupled or "systems" in self.__dict__:
             return self
         n, q = len(self.curvature.gram), len(self.curvature.strength)
-        if (n * q) ** 3 / (1 if inverse else 3) <= k * _ITERATIONS * 2 * n**2 * q:
+        if (n * q) ** 3 / (1 if inverse else 3) <= k * _ITERATIONS * (2 * n + _PASSES) * n * q:
             return self
         return KernelFactor(self.curvature, ConjugateGradient())
 
@@ -191,10 +201,15 @@ class KernelFactor:
                 infos.append((getattr(system, "converged", True), getattr(system, "n_iter", 1)))
         converged, iterations = all(info[0] for info in infos), max((info[1] for info in infos), default=0)
         residual = np.full(k, 0.0 if converged else np.nan)
-        return X, report(SolveInfo(self.solver, converged, iterations, residual, self.reason))
+        solver = Direct() if isinstance(self.solver, Cheapest) else self.solver
+        return X, report(SolveInfo(solver, converged, iterations, residual, self.reason))
 
     def rough(self, B):
         return self(B)[0]
+
+    def roughly(self):
+        """The same where two digits do: of a factor all of them."""
+        return KernelFactor(self.curvature, replace(self.solver, tol=_ROUGH)) if self.iterative else self
 
     @property
     def direct(self):

@@ -98,7 +98,7 @@ def stationarity(objective, factor):
     decrement = float(np.sqrt(max(objective.inner(ahead, gradient), 0.0)))
     rows = spread(np.flatnonzero(objective.sample_weight > 0), n_rows)
     u = objective.output_gradients(rows)
-    squares = (u * apply(objective.leverage(factor, rows), u)).sum(axis=1)
+    squares = (u * apply(objective.leverage(factor.roughly(), rows), u)).sum(axis=1)
     scale = float(np.median(objective.sample_weight[rows] * np.sqrt(np.maximum(squares, 0.0)))) if len(rows) else 0.0
     relative = 0.0
     if decrement > _rounding(objective)[1]:

@@ -5,6 +5,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.utils.validation import check_array
 
 from .. import alpha
+from ..alpha.curvature import Cheapest
 from ..alpha.gram import Gram
 from ..alpha.objective import KernelObjective
 from ..losses import SquaredError
@@ -27,6 +28,9 @@ class KernelFamily(Family):
                 "their rows; use 'auto' or 'dual'."
             )
         return "dual"
+
+    def cheapest(self, solver):
+        return Cheapest() if solver == Direct() else solver
 
     def check_solver(self, solver):
         if not isinstance(solver, (Auto, Direct, ConjugateGradient)) or solver.damping:

@@ -65,6 +65,10 @@ class Family(ABC):
     def write_rows(self, estimator, objective):
         """Put the rows of an edited objective into the fitted attributes, of estimators that hold their rows."""
 
+    def cheapest(self, solver):
+        """What "auto" means here, where it would take ``solver``."""
+        return solver
+
     def check_solver(self, solver):
         """Raise ValueError for a solver that cannot be used here."""
 
