@@ -254,6 +254,16 @@ class KernelFactor:
             out[:, self.curvature.strength == rho] = rho * to_numpy(system.inverse_diagonal())[rows, None]
         return out
 
+    def coefficients_without(self, rows, A):
+        """Coefficients (n, q) of a squared loss once some rows have left, 0 on these, from those of all rows."""
+        out = np.zeros(A.shape)
+        for rho, system in zip(self.strengths, self.systems, strict=True):
+            own = self.curvature.strength == rho
+            V = to_numpy(system.roots.values)
+            x = np.divide(A[:, own], V, out=np.zeros_like(A[:, own]), where=V > 0)
+            out[:, own] = V * to_numpy(system.without(rows, self._there(x[:, :, None])))[:, :, 0]
+        return out
+
     def without(self, rows, B):
         """``(W_R K + rho)^-1 B`` of the curvature without some rows, for coefficients B (n q, k)."""
         n, q = len(self.curvature.gram), len(self.curvature.strength)

@@ -22,6 +22,8 @@ _DOWNDATED = 1 / 6
 _SCALE_ROWS = 64
 # Below this r nu the bound of a log loss is that of a quadratic to 5 %, whatever the decrement is taken from.
 _TIGHT = 0.1
+# Within so many times its rounding, as that is estimated, a gradient is none.
+_SETTLED = 4
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,8 @@ def minimise_anew(objective, *, solver, scale=None, tol=1e-10, max_iter=100):
 
 
 def stationarity(objective, factor):
-    """How far coefficients are from a minimum: the gradient's norm as a function's, the Newton decrement, and that over
-    the median row's influence."""
+    """How far coefficients are from a minimum: the norm of the gradient's coefficients, the Newton decrement, and that
+    over the median row's influence."""
     gradient = objective.gradient()
     n_rows = max(_SCALE_ROWS // objective.n_outputs, 8)
     factor = factor.for_columns(1 + n_rows * objective.n_outputs)
@@ -104,7 +106,7 @@ def stationarity(objective, factor):
     if decrement > _rounding(objective)[1]:
         relative = decrement / scale if scale > 0 else np.inf
     return Bunch(
-        gradient_norm=float(np.sqrt(max(objective.inner(gradient, gradient), 0.0))),
+        gradient_norm=float(np.linalg.norm(gradient)),
         newton_decrement=decrement,
         relative=float(relative),
     )
@@ -117,6 +119,11 @@ def _rounding(objective):
     # Signs are random: squares add up, not sizes.
     decrement = np.sqrt(((error * roots) ** 2).sum() / objective.strength.min())
     return float(np.linalg.norm(error)), float(decrement)
+
+
+def _is_rounding(b, error):
+    """Whether coefficients of a gradient are as small as their rounding makes them."""
+    return float(np.linalg.norm(b)) <= _SETTLED * error
 
 
 def edited_minimum(edited, edit, before=None, *, tol, max_iter, as_written, solver, within=np.inf):
@@ -133,7 +140,10 @@ def edited_minimum(edited, edit, before=None, *, tol, max_iter, as_written, solv
     started = time.perf_counter()
     factor = None if before is None else _downdated(*before, edited, edit)
     if factor is not None:
-        found = edited.with_(params=edited.params - factor(edited.gradient()[:, None])[0][:, 0])
+        coefficients = before[1].coefficients_without(edit.leaving, before[0].coefficients)
+        found = edited.with_(params=edited.joined(np.delete(coefficients, edit.leaving, axis=0), edited.offset))
+        if not _is_rounding(found.gradient(), _rounding(found)[0]):
+            found = found.with_(params=found.params - factor(found.gradient()[:, None])[0][:, 0])
         converged, n_iter = True, 1
     else:
         found, info = minimise_anew(edited, solver=solver, tol=tol, max_iter=max_iter)
@@ -153,7 +163,7 @@ def edited_minimum(edited, edit, before=None, *, tol, max_iter, as_written, solv
 
 def _downdated(objective, factor, edited, edit):
     """The factor of the rows that stay, from the inverse that is at hand; None where there is none, or too little of it
-    is left. Moves ``edited`` to its coefficients but for rounding."""
+    is left."""
     rows = edit.leaving
     alike = objective.loss.quadratic and not (objective.mean or objective.centred or objective.weighting.balanced)
     if not (alike and edit.verb == "unlearn" and not factor.iterative and len(rows) <= _DOWNDATED * objective.n_rows):
@@ -184,38 +194,44 @@ def distance_bound(objective, factor, solver):
     Returns
     -------
     Bunch
-        param_bound (Euclidean, of the coefficients; inf where no bound holds), gradient_norm (of the gradient as a
-        function), newton_decrement (of a log loss where the model has converged from above, ``gradient_norm /
-        sqrt(rho)``), r_nu, valid.
+        param_bound (Euclidean, of the coefficients; inf where no bound holds), gradient_norm (of the gradient's
+        coefficients b), newton_decrement (where the model has converged from above, by rho or W alone), r_nu, valid.
 
     Notes
     -----
-    Of a squared loss the step itself is the distance. Of a log loss, which satisfies ``|F'''[x, ., .]| <= |x| F''``,
+    Of a squared loss the step itself is the distance, and at most ``|b| / rho`` times the root of what the weights
+    differ by. Of a log loss, which satisfies ``|F'''[x, ., .]| <= |x| F''``,
     the distance in the norm of the curvature is at most ``D = -log(1 - r nu) / r`` with ``nu`` the Newton decrement and
     r the largest norm of a row, ``sqrt(k(x, x) / rho)`` at most (Bach 2010, Proposition 1); at the minimum the
     coefficients are ``-s u / rho``, so that they are off by ``(|b| + e^(r D) sqrt(max s W) D) / rho``.
     """
     b, (error, rounding) = objective.gradient(), _rounding(objective)
     rho, s = float(objective.strength.min()), objective.sample_weight
-    weigh, norm, solved = s[s > 0], float(np.sqrt(max(objective.inner(b, b), 0.0))), True
+    weigh, norm, solved = s[s > 0], float(np.linalg.norm(b)), True
     jacobians = 1 if objective.loss.separable else 2
     r = np.sqrt(jacobians * max(float(objective.gram.diagonal().max()), 0.0) / rho)
-    decrement = norm / np.sqrt(rho)
-    if objective.loss.quadratic or r * (decrement + rounding) > _TIGHT:
+    quadratic, step = objective.loss.quadratic, None
+    # H is at least rho, and at least W K: of a squared loss the latter bound needs no product with K.
+    if quadratic:
+        decrement = norm / np.sqrt(weigh.min(initial=np.inf))
+    else:
+        decrement = np.sqrt(max(objective.inner(b, b), 0.0) / rho)
+    if not _is_rounding(b, error) if quadratic else r * (decrement + rounding) > _TIGHT:
         factor = solver.factor(objective.curvature()).for_columns(1) if factor is None else factor
         steps, info = factor(b[:, None])
         step, solved = steps[:, 0], info.converged
         decrement = float(np.sqrt(max(objective.inner(step, b), 0.0)))
     if objective.loss.quadratic:
         spread_of_weights = np.sqrt(weigh.max() / weigh.min()) if len(weigh) else 1.0
-        r_nu, bound = 0.0, float(np.linalg.norm(step)) + spread_of_weights * error / rho
+        left = spread_of_weights * norm / rho if step is None else float(np.linalg.norm(step))
+        r_nu, bound = 0.0, left + spread_of_weights * error / rho
     else:
         nu = decrement + rounding
         r_nu, bound = float(r * nu), np.inf
         if r_nu < 1:
             D = -np.log1p(-r_nu) / r if r > 0 else nu
             steepest = np.exp(r * D) * np.sqrt(0.5 * weigh.max(initial=0.0))
-            bound = (float(np.linalg.norm(b)) + error + steepest * D) / rho
+            bound = (norm + error + steepest * D) / rho
     bound = bound if solved else np.inf  # what a solve has left is not known
     return Bunch(
         param_bound=float(bound),

@@ -247,7 +247,9 @@ class KernelObjective:
         return (u[:, :, None] * inside[:, None, :]).reshape(u.size, -1)
 
     def curvature(self, kind="hessian"):
-        roots = Roots.of(self.loss, self.y, self._outputs, self.sample_weight)
+        # A squared loss is curved alike everywhere: its outputs need not be known.
+        f = np.zeros((self.n_rows, self.n_outputs)) if self.loss.quadratic else self._outputs
+        roots = Roots.of(self.loss, self.y, f, self.sample_weight)
         return KernelCurvature(self.gram, roots, self.strength)
 
     def third_derivative(self, delta):
