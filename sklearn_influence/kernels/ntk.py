@@ -11,7 +11,7 @@ from .._validation import check_choice, check_count
 from .recursion import ACTIVATIONS, layer_variances, propagate, propagate_changes, relu_in_place
 from .rows import as_pair, as_rows, check_sigmas, is_device_array, is_float32
 
-TILE = (32, 512)  # the four arrays that a layer works on stay in a cache of 1 MiB
+TILE = (64, 512)  # the four arrays that a layer works on stay in a cache of 1 MiB
 STRIP = 256  # rows that a thread takes at a time
 
 
