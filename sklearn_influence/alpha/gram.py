@@ -63,6 +63,8 @@ class Gram:
 
     def _values(self, X, Z, device=None):
         device = self.device if device is None else device
+        if self.precomputed:
+            X = np.ascontiguousarray(X)  # what a system adds to its diagonal needs rows in their order
         values = kernel_matrix(self.kernel, X, Z, device=device, **self.params)
         return to_double(values) if device == "cpu" else values
 
@@ -109,7 +111,8 @@ class Gram:
         if self._matrix is not None:
             other._matrix = self._matrix.take(kept) if self._in_blocks else submatrix(self._matrix, kept)
         if self.precomputed:
-            other.X = other.X[:, kept] if self._matrix is None or self.device != "cpu" else other._matrix
+            known = self._matrix is not None and self.device == "cpu"
+            other.X = other._matrix if known else self.X[np.ix_(kept, kept)]
         return other
 
     def _check_known(self):

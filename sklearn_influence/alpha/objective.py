@@ -23,8 +23,8 @@ from .rows import OwnRows, Points, Pullers, TestRows
 from .system import Roots
 
 _OF_OUTPUTS = ("_outputs", "_gradient_by_output", "_outputs_before")
-# A row of less curvature has no leverage to divide by.
-_WEAK = 1e-8
+# Below this, a leverage that is what 1 lacks has lost too many digits.
+_WEAK = 1e-5
 
 
 class KernelObjective:
@@ -304,9 +304,10 @@ class KernelObjective:
         left, own = factor.left_over(rows) if self.loss.separable else None, self.design.take(rows)
         if left is None:
             return self.leverage_between(factor, own, own)
-        W = self.sample_weight[rows, None] * self.output_curvatures(rows)
-        strong = (W > _WEAK).all(axis=1)
-        A = np.divide(1.0 - left, W, out=np.zeros_like(left), where=strong[:, None])
+        # The factor's own weights: it may be of the rows as they weigh once one has left.
+        h, W = 1.0 - left, factor.curvature.roots.values[rows] ** 2
+        strong = (h > _WEAK).all(axis=1) & (W > 0).all(axis=1)
+        A = np.divide(h, W, out=np.zeros_like(left), where=strong[:, None])
         weak = own.take(np.flatnonzero(~strong))
         A[~strong] = self.leverage_between(factor, weak, weak)
         return A
