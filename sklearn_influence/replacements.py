@@ -174,9 +174,9 @@ class _Builder:
             ratios = self.weighting.class_ratios(rows, self.to[columns])
             leaving *= ratios[np.arange(len(rows)), self.weighting.codes[rows]][:, None]
             common, mix = factor(objective.class_gradients())[0], 1.0 - ratios
-        if objective.centred:
-            y = objective.y
-            common, mix = objective.offset_shifts(factor), (self.targets[columns] - y[rows]) / self.n
+        if objective.representation == "kernel":
+            moved = objective.moved_by_replacing(factor, rows, self.targets[columns], self.weight[columns])
+            common, mix = np.hstack([common, moved[0]]), np.hstack([mix, moved[1]])
         shared = (objective, factor, rows)
         if self.arrivals is None:
             effects = RowEffects(*shared, leaving + arriving, common, mix, largest=np.zeros(len(rows)))

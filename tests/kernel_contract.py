@@ -273,6 +273,7 @@ FAMILIES = {
     "softmax weighted": Family(KLR(0.5, gamma=0.3, class_weight={0: 3.0, 2: 0.5}), _zeros(THREE), wrapped=False),
     "softmax balanced": Family(KLR(0.5, gamma=0.3, class_weight="balanced"), THREE),
     "softmax mean": Family(KLR(0.5, gamma=0.3, penalty_scale="mean"), THREE, wrapped=False),
+    "binary mean balanced": Family(KLR(0.3, gamma=0.3, penalty_scale="mean", class_weight="balanced"), UNEQUAL),
     "softmax csr": Family(KLR(0.5, gamma=0.3), cases.string_labels(THREE), sparse.csr_array),
 }
 SQUARED = [name for name, family in FAMILIES.items() if family.squared]

@@ -16,7 +16,7 @@ import numpy as np
 
 from .._backend import check_memory, to_numpy
 from .._parallel import block_size, blocks, threads
-from ..effects import RowEffects, apply, pulled_effects
+from ..effects import ClasswiseEffects, RowEffects, apply, pulled_effects
 from ..effects import row_effects as general_row_effects
 from ..groups import GroupEffects, first_order_changes
 from ..groups import group_effects as general_group_effects
@@ -36,23 +36,24 @@ def row_effects(objective, factor, rows, method):
     Cost of "newton" where the curvature is factored: its inverse, n**3 operations (of n q unknowns where outputs mix),
     for any number of rows; by conjugate gradients a solve for each output of each row.
     """
-    if objective.weighting.balanced or (method == "second_order" and not objective.mean):
-        return general_row_effects(objective, factor, rows, method)
     if method == "second_order":
-        raise ValueError("method='second_order' and penalty_scale='mean' do not go together; use method='newton'.")
+        _check_second_order(objective)
     factor = factor.for_columns(len(rows), inverse=method == "newton")
-    common, mix, factor = _common(objective, factor, rows, method)
-    left = factor.left_over(rows) if method == "newton" and not objective.mean else None
+    if objective.mean:
+        return _mean_effects(objective, factor, rows, method)
+    if objective.weighting.balanced or method == "second_order":
+        return general_row_effects(objective, factor, rows, method)
+    common, mix = objective.moved_by_leaving(factor, rows)
+    left = factor.left_over(rows) if method == "newton" else None
     if left is None and method == "newton" and factor.curvature.coupled:
         return _left_out_effects(objective, factor, rows)
     if left is None:
-        return pulled_effects(objective, factor, rows, method, common, mix)
+        return _pulled(objective, factor, rows, method, common, mix)
     pull, alone = _pulls(objective, factor, rows, left, common, mix)
     largest = 1.0 - (left.min(axis=1) if left.ndim == 2 else np.linalg.eigvals(left).real.min(axis=1))
     effects = RowEffects(objective, factor, rows, pull, common, mix, largest=largest)
     if alone.any():  # rows that V does not reach: theirs by their leverage
-        some = pulled_effects(objective, factor, rows[alone], method, common, mix[alone])
-        effects.pull[alone] = some.pull
+        effects.pull[alone] = _pulled(objective, factor, rows[alone], method, common, mix[alone]).pull
     return effects
 
 
@@ -82,7 +83,8 @@ def group_effects(objective, factor, groups, method, n_jobs=None):
     Cost of "newton": for a group of m rows, at most a sixth of all, n m**2 once the inverse is known; for a larger one
     a factor of the rows that stay.
     """
-    if method == "second_order" and not (objective.mean or objective.centred):
+    if method == "second_order":
+        _check_second_order(objective)
         return general_group_effects(objective, factor, groups, method)
     check_memory(
         8 * objective.n_params * len(groups), f"Changes of {len(groups):,} groups", "Ask for fewer groups at a time."
@@ -106,7 +108,7 @@ def _group_step(objective, factor, rows):
     if not simple or len(rows) > _SMALL_GROUP * objective.n_rows:
         return _refactored_step(objective, factor, rows)
     b = np.zeros((objective.n_rows, objective.n_outputs))
-    b[rows] = objective.sample_weight[rows, None] * objective.output_gradients(rows)
+    b[rows] = objective.pulls(rows)
     b = b.ravel()
     step = factor.without(rows, b[:, None])[:, 0]
     if objective.loss.quadratic:
@@ -141,32 +143,65 @@ def _share_left(moved, solve, step, b):
     return float(np.sqrt(max(moved.inner(ahead, gradient), 0.0) / length)) if length > 0 else 0.0
 
 
-def _common(objective, factor, rows, method):
-    """Directions (p, r) along which all rows move when one leaves, how far (k, r), and the factor that goes with them.
+def _check_second_order(objective):
+    if not (objective.mean or objective.centred):
+        return
+    what = (
+        "penalty_scale='mean', whose penalty follows the rows"
+        if objective.mean
+        else ("normalize_y=True, whose mean target follows the rows")
+    )
+    raise ValueError(
+        f"method='second_order' and {what}, do not go together: it is an expansion in the weights of the losses. Use "
+        "method='newton'."
+    )
 
-    With a penalty on the mean loss the strength shrinks with every row: by the mean weight in the factor, which is
-    exact for equal ones, and by each row's own in the step. A centred model's offset moves with the mean target.
-    """
-    if objective.mean:
-        s, strength = objective.sample_weight, objective.strength
-        if method == "newton":
-            factor = factor.solver.factor(objective.curvature().at(strength * (1.0 - 1.0 / len(s))))
-        return factor(objective.params[:, None])[0], np.outer(s[rows], strength[:1] / s.sum()), factor
-    if not objective.centred:
-        return np.zeros((objective.n_params, 0)), np.zeros((len(rows), 0)), factor
-    y = objective.y
-    return objective.offset_shifts(factor), (y.mean(axis=0) - y[rows]) / (len(y) - 1), factor
+
+def _pulled(objective, factor, rows, method, common, mix, pull=None, weight=None):
+    """:func:`sklearn_influence.effects.pulled_effects`, with rows that hold a direction alone by a factor of the rest,
+    in which the offset and the strength of the penalty are those without them."""
+    pull = objective.pulls(rows) if pull is None else pull
+    effects = pulled_effects(objective, factor, rows, method, common, mix, pull, weight)
+    for column in effects.direct:
+        effects.direct[column], _ = _refactored_step(objective, factor, rows[column : column + 1])
+    return effects
+
+
+def _mean_effects(objective, factor, rows, method):
+    """Effects under a penalty on the mean loss, whose strength shrinks with every row: by the mean weight in the
+    factor, which is exact for equal ones, and by each row's own in the step. Balanced class weights move with it, as in
+    :func:`sklearn_influence.effects.row_effects`."""
+    weighting, balanced, newton = objective.weighting, objective.weighting.balanced, method == "newton"
+    pull = objective.pulls(rows)
+    classes = [None]
+    if balanced:
+        codes, ratios = weighting.codes[rows], weighting.class_ratios(rows)
+        pull = ratios[np.arange(len(rows)), codes][:, None] * pull
+        classes = np.unique(codes) if newton else classes
+    shrunk, parts = objective.strength * (1.0 - 1.0 / objective.n_rows), []
+    for c in classes:
+        columns = np.arange(len(rows)) if c is None else np.flatnonzero(codes == c)
+        weighed = objective if c is None else objective.with_(sample_weight=weighting.without_typical(c))
+        own = factor.solver.factor(weighed.curvature().at(shrunk)) if newton else factor
+        common, mix = objective.moved_by_leaving(own, rows[columns])
+        if balanced:
+            common = np.hstack([common, own(objective.class_gradients())[0]])
+            mix = np.hstack([mix, 1.0 - ratios[columns]])
+        some = rows[columns]
+        weight = weighed.sample_weight[some]
+        parts.append((columns, _pulled(objective, own, some, method, common, mix, pull[columns], weight)))
+    return parts[0][1] if len(parts) == 1 else ClasswiseEffects(objective, rows, parts)
 
 
 def _pulls(objective, factor, rows, left, common, mix):
     """Pulls (k, q) of rows by the factor of all, from ``rho N_ii``; and which rows it does not hold for (k,)."""
-    s, u = objective.sample_weight[rows, None], objective.output_gradients(rows)
+    pull = objective.pulls(rows)
     if left.ndim == 2:
         shifts = common[: objective.coefficients.size].reshape(objective.n_rows, objective.n_outputs, -1)[rows]
-        return (s * u - objective.strength * apply(shifts, mix)) / left, np.zeros(len(rows), dtype=bool)
+        return (pull - objective.strength * apply(shifts, mix)) / left, np.zeros(len(rows), dtype=bool)
     roots = objective.curvature().roots.take(rows)
-    zeta, rest = roots.split(s * u)
+    zeta, rest = roots.split(pull)
     # What V does not reach of a gradient is rounding, unless the row is one that the model does not believe.
-    alone = np.abs(rest).max(axis=1) > 1e-14 * np.abs(s * u).max(axis=1)
+    alone = np.abs(rest).max(axis=1) > 1e-14 * np.abs(pull).max(axis=1)
     solved = np.linalg.solve(left, zeta[:, :, None])[:, :, 0]
     return roots.times(solved), alone

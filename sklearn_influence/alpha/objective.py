@@ -14,6 +14,7 @@ import copy
 from functools import cached_property
 
 import numpy as np
+from scipy import linalg
 
 from .._backend import on_device, to_numpy
 from .._parallel import block_size, blocks
@@ -22,7 +23,7 @@ from .curvature import KernelCurvature
 from .rows import OwnRows, Points, Pullers, TestRows
 from .system import Roots
 
-_OF_OUTPUTS = ("_outputs", "_gradient_by_output", "_outputs_before")
+_OF_OUTPUTS = ("_outputs", "_gradient_by_output", "_outputs_before", "_rounding")
 # Below this, a leverage that is what 1 lacks has lost too many digits.
 _WEAK = 1e-5
 
@@ -113,6 +114,7 @@ class KernelObjective:
             other.params = params
         if sample_weight is not None:
             other.sample_weight = sample_weight
+            other.__dict__.pop("_rounding", None)
         return other
 
     def on(self, device):
@@ -211,6 +213,19 @@ class KernelObjective:
 
     def output_gradients(self, rows=None):
         return self._gradient_by_output if rows is None else self._gradient_by_output[rows]
+
+    def pulls(self, rows):
+        """``s u`` (k, q) of some rows. At the optimum of a squared loss that is ``-rho a``, which has all digits where
+        the model interpolates, and the residuals have lost them."""
+        pull = self.sample_weight[rows, None] * self._gradient_by_output[rows]
+        if not self.loss.quadratic:
+            return pull
+        held = -self.strength * self.coefficients[rows]
+        return np.where(np.abs(pull - held) <= self._rounding[rows], held, pull)
+
+    @cached_property
+    def _rounding(self):
+        return self.gradient_rounding()
 
     def output_curvatures(self, rows=None):
         y, f = (self.y, self._outputs) if rows is None else (self.y[rows], self._outputs[rows])
@@ -355,6 +370,30 @@ class KernelObjective:
         shifts[n * q :] = np.eye(q)
         return shifts
 
+    def moved_by_leaving(self, factor, rows):
+        """What of the whole model follows each row that leaves: directions (p, r) of the parameters by a factor, and
+        how far along them (k, r).
+
+        A penalty on the mean loss shrinks with the weight that is left; a centred model's offset is the mean target.
+        """
+        if self.mean:  # balanced class weights add up to the user's
+            weight = self.weighting.sample_weight if self.weighting.balanced else self.sample_weight
+            return factor(self.params[:, None])[0], np.outer(weight[rows], self.strength[:1]) / weight.sum()
+        if self.centred:
+            return self.offset_shifts(factor), (self.y.mean(axis=0) - self.y[rows]) / (self.n_rows - 1)
+        return np.zeros((self.n_params, 0)), np.zeros((len(rows), 0))
+
+    def moved_by_replacing(self, factor, rows, targets, weight):
+        """The same when rows come to have other targets, or other weights for their class. The penalty's own curvature
+        is left as it is."""
+        if self.mean and not self.weighting.balanced and (weight != self.sample_weight[rows]).any():
+            gone = np.outer(self.sample_weight[rows] - weight, self.strength[:1])
+            return factor(self.params[:, None])[0], gone / self.sample_weight.sum()
+        if self.centred:
+            n = self.n_rows - len(self.folded)
+            return self.offset_shifts(factor), (targets - self.y[rows]) / n
+        return np.zeros((self.n_params, 0)), np.zeros((len(rows), 0))
+
     # -- the estimator's parameters -----------------------------------------------------------------------------------
 
     def primal(self):
@@ -372,6 +411,18 @@ class KernelObjective:
 
     def from_params(self, V):
         return V
+
+    def solve_params(self, factor, B):
+        """``H^-1 B`` for derivatives B (p, k) by the coefficients, ``(W K + rho)^-1 K^+ B``: the solution of smallest
+        norm where the kernel matrix is singular, and 0 at the offset. Takes its eigenvectors, 10 n**3 operations."""
+        n, q = self.n_rows, self.n_outputs
+        values, vectors = linalg.eigh(self.gram.host_matrix(), overwrite_a=True, check_finite=False)
+        inverse = np.zeros(n)
+        held = values > n * np.finfo(float).eps * values[-1]
+        inverse[held] = 1.0 / values[held]
+        b = np.zeros(B.shape)
+        b[: n * q] = (vectors @ (inverse[:, None] * (vectors.T @ B[: n * q].reshape(n, -1)))).reshape(n * q, -1)
+        return factor(b)[0]
 
     def solve_outputs(self, factor, G):
         """``H^-1`` of derivatives of outputs (n q, k), as the outputs of the training rows."""
