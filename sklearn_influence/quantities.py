@@ -77,6 +77,11 @@ def estimate(model, quantity):
 def output_quantity(model, target, X=None):
     """A function of the raw outputs of some rows, X or the training rows that are in the model now."""
     objective = model._fitted.start("primal", model._options().device)
+    if objective.representation == "kernel" and objective.gram.precomputed:
+        raise ValueError(
+            "A callable target and kernel='precomputed' do not go together: the rows that it is about lose a column "
+            "with every row that leaves. Pass the kernel as a function."
+        )
     rows = objective.design if X is None else objective.read_rows(model._features(X))
     return OutputQuantity(target, rows)
 
@@ -98,6 +103,11 @@ class ParameterQuantity:
     position: int
 
     def estimate(self, objective, factor):
+        if objective.representation == "kernel":
+            raise ValueError(
+                "The parameters of a kernel model are the coefficients of its rows, and leave with them: no conclusion "
+                "is one of them. Give a function of the outputs as target."
+            )
         direction = np.zeros((objective.primal().n_params, 1))
         direction[self.position] = 1.0
         solved = objective.solve_params(factor, direction)
@@ -134,12 +144,16 @@ class OutputQuantity:
     def estimate(self, objective, factor):
         primal = objective.primal()
         return Estimate(
-            value=self._value(primal.outputs(self.rows)),
+            value=self._value(primal.outputs(self._rows_of(primal))),
             changes=linear_changes(objective, factor, self._gradient(primal)),
             weights=objective.sample_weight,
             codes=objective.weighting.codes,
             no_error="a callable target has no standard error",
         )
+
+    def _rows_of(self, primal):
+        """The rows as the objective knows them: to a kernel model, by their kernel values with the rows that it has."""
+        return primal.read_rows(self.rows.X) if primal.representation == "kernel" else self.rows
 
     def _value(self, f):
         value = np.asarray(self.target(f[:, 0].copy() if f.shape[1] == 1 else f.copy()))
@@ -155,7 +169,8 @@ class OutputQuantity:
     def _gradient(self, primal):
         """Derivative by the parameters (n_params,): outputs are linear in them, so that the fewer of parameters and
         outputs are differentiated by."""
-        f = primal.outputs(self.rows)
+        rows = self._rows_of(primal)
+        f = primal.outputs(rows)
         spread = f.std(axis=0)
         size = np.where(spread > 0, spread, np.abs(f).max(initial=0.0) or 1.0)
         if f.size <= primal.n_params:
@@ -164,12 +179,12 @@ class OutputQuantity:
                 way = np.zeros(f.shape)
                 way[i, o] = 1.0
                 U[i, o] = self._slope(f, way, size[o])
-            return primal.pullback_sum(U, self.rows)
+            return primal.pullback_sum(U, rows)
         G = np.zeros(primal.n_params)
         for j in range(len(G)):
             unit = np.zeros((len(G), 1))
             unit[j] = 1.0
-            way = primal.outputs_change(unit, self.rows)[:, :, 0]
+            way = primal.outputs_change(unit, rows)[:, :, 0]
             reach = np.abs(way / size).max(initial=0.0)
             G[j] = self._slope(f, way, 1.0 / reach) if reach > 0 else 0.0
         return G

@@ -308,7 +308,7 @@ def _write_columns(path, columns):
 
 
 def _check_model(model):
-    if isinstance(model, type) or not hasattr(model, "influence_on_loss"):
+    if isinstance(model, type) or not (hasattr(model, "influence_on_loss") and hasattr(model, "estimator")):
         name = model.__name__ if isinstance(model, type) else type(model).__name__
         text = "wrap and fit it first: InfluenceEstimator(estimator).fit(X_train, y_train)."
         if hasattr(model, "steps") and hasattr(model.steps[-1][1], "influence_on_loss"):

@@ -8,7 +8,7 @@ import numpy as np
 from .._parallel import logger, progress
 from .._validation import check_groups
 from ..diagnostics import sample_losses, unlearning_effect
-from ..diagnostics.yardsticks import at_optimum
+from ..diagnostics.yardsticks import at_optimum, retained_columns
 from . import checks
 
 # Passes over the rows that an unlearning takes, p**2 multiplications a row each.
@@ -52,7 +52,8 @@ class Measured:
     def without(self, positions):
         """The change without the rows, and its standard error; ValueError where they cannot leave."""
         unlearned = copy.deepcopy(self.model).unlearn(np.sort(positions))
-        change = sample_losses(unlearned, self.X, self.y) - self.before
+        X = retained_columns(self.model, unlearned, self.X)
+        change = sample_losses(unlearned, X, self.y) - self.before
         return float(change.mean()), float(change.std() / np.sqrt(len(change)))
 
 

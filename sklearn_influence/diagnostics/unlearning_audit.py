@@ -124,6 +124,7 @@ def unlearning_audit(
     if not sigma > 0:
         raise ValueError(f"bound must be a finite number > 0, got {bound!r}.")
     check_is_fitted(model)
+    find_family(final_step(getattr(model, "estimator_", model))).check_noise()
     several, requests = _requests(indices)
     requests = [_removed(model, request) for request in requests]
     refit = _Refit(model, X, y, sample_weight)

@@ -229,17 +229,36 @@ def unlearning_effect(model, indices, X, y):
     unlearned = copy.deepcopy(model).unlearn(indices)
     return Bunch(
         before=sample_losses(at_optimum(model), X, y),
-        after=sample_losses(unlearned, X, y),
-        moved=float(np.linalg.norm(unlearned.params_ - model.params_)),
+        after=sample_losses(unlearned, retained_columns(model, unlearned, X), y),
+        moved=_moved(model, unlearned),
         certificate=unlearned.certificate_,
     )
 
 
+def retained_columns(before, after, X):
+    """Test rows (m, n_features) as a model takes them ``after`` an edit: those of a precomputed kernel have lost the
+    columns of the rows that left (not in ``__all__``)."""
+    if before.n_features_in_ == after.n_features_in_:
+        return X
+    return np.asarray(X)[:, np.isin(before.sample_indices_, after.sample_indices_)]
+
+
+def _moved(before, after):
+    """Norm of the change of ``params_``; a kernel model's coefficients of rows that have left are 0."""
+    if before.params_.shape == after.params_.shape:
+        return float(np.linalg.norm(after.params_ - before.params_))
+    places = {name: place for place, name in enumerate(before.param_names_)}
+    there = np.zeros(before.params_.shape)
+    there[[places[name] for name in after.param_names_]] = after.params_
+    return float(np.linalg.norm(there - before.params_))
+
+
 def at_optimum(model):
-    """A copy of ``model.estimator_`` that holds ``params_`` (not in ``__all__``)."""
-    final = copy.copy(final_step(model.estimator_))
+    """A copy of the fitted estimator that holds ``params_`` (not in ``__all__``)."""
+    estimator = getattr(model, "estimator_", model)  # KernelLogisticRegression is its own
+    final = copy.copy(final_step(estimator))
     find_family(final).write(final, model.params_)
-    return with_final(model.estimator_, final)
+    return with_final(estimator, final)
 
 
 def _finite(values, name):

@@ -47,7 +47,8 @@ class KernelFamily(Family):
     def check_noise(self):
         raise ValueError(
             "A kernel model holds its training rows beside their coefficients, so that noise on the coefficients, or "
-            "in their objective, hides nothing: epsilon, delta and perturbation are not available. Leave them out."
+            "in their objective, hides nothing: there is no release of it by epsilon and delta, no perturbation, and "
+            "nothing of either to audit. unlearn without them."
         )
 
     def check_sensitivity(self):
