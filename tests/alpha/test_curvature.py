@@ -1,131 +1,144 @@
-"""Inverted curvatures of kernel models beside dense inverses: all rows, some rows less, points more."""
+"""The curvature of kernel models and its inverse against dense matrices."""
 
 import numpy as np
 import pytest
+from alpha_cases import KINDS, Problem
 
 from sklearn_influence.alpha.curvature import Cheapest, KernelCurvature, KernelFactor
 from sklearn_influence.alpha.gram import Gram
-from sklearn_influence.alpha.roots import Roots
-from sklearn_influence.losses import Logistic, Softmax, SquaredError
 from sklearn_influence.solvers import ConjugateGradient, Direct
 
-RNG = np.random.default_rng(0)
-N = 20
-X, NEW, WEIGHT = RNG.normal(size=(N, 3)), RNG.normal(size=(2, 3)), RNG.uniform(0.5, 2.0, N)
-WEIGHT[4] = 0.0
-CASES = {
-    "squared": (SquaredError(), RNG.normal(size=(N, 2)), np.array([0.3, 0.3])),
-    "strengths": (SquaredError(), RNG.normal(size=(N, 2)), np.array([0.3, 5.0])),
-    "logistic": (Logistic(), np.arange(N) % 2, np.array([0.3])),
-    "softmax": (Softmax(), np.arange(N) % 3, np.full(3, 0.3)),
-}
-SOLVERS = {"direct": Direct(), "cg": ConjugateGradient(tol=1e-13), "auto": Cheapest()}
+solvers = pytest.mark.parametrize("solver", [Direct(), ConjugateGradient(tol=1e-13)], ids=["direct", "cg"])
+every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-def problem(name, rows=slice(None)):
-    """A curvature, and the dense ``W K + rho`` of its rows, entry by entry."""
-    loss, y, strength = CASES[name]
-    q = len(strength)
-    f = np.random.default_rng(1).normal(size=(N, q))
-    curvature = KernelCurvature(Gram("rbf", X, gamma=0.3), Roots.of(loss, y, f, WEIGHT), strength)
-    W = loss.curvature(y, f)
-    W = WEIGHT[:, None, None] * (W if W.ndim == 3 else W[:, :, None] * np.eye(q))
-    K = curvature.gram.matrix
-    system = np.einsum("iab,ij->iajb", W, K)[rows].reshape(-1, N * q)
-    return curvature, W, system, np.diag(np.tile(strength, N))
+def _curvature(problem, strength=None):
+    strength = np.full(problem.q, problem.strength) if strength is None else strength
+    return KernelCurvature(Gram("precomputed", problem.K), problem.roots, strength)
 
 
-def close(found, expected, tol=1e-9):
-    np.testing.assert_allclose(found, expected, atol=tol * np.abs(expected).max())
+def _flat(problem):
+    return problem.B.reshape(problem.n * problem.q, -1)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("name", CASES)
-def test_solves_are_those_of_the_dense_system(name, solver):
-    curvature, W, system, rho = problem(name)
-    factor = SOLVERS[solver].factor(curvature)
-    B = RNG.normal(size=(len(system), 3))
-    X_, info = factor(B)
-    assert info.converged and type(info.solver) is not Cheapest
-    close(X_, np.linalg.solve(system + rho, B))
-    close(factor.transposed(B), np.linalg.solve((system + rho).T, B))  # W is symmetric, so K W + rho is the transpose
-    close(curvature.matmat(B), (system + rho) @ B)
-    rows = [3, 8]
-    left = np.zeros_like(system)
-    each = np.concatenate([np.arange(W.shape[1]) + row * W.shape[1] for row in rows])
-    left[each] = system[each]
-    close(curvature.leaving(rows).matmat(B), left @ B)
+@every_kind
+def test_products(kind):
+    problem = Problem(kind)
+    curvature, B = _curvature(problem), _flat(problem)
+    assert curvature.shape == problem.A.shape and curvature.coupled == (kind == "softmax")
+    np.testing.assert_allclose(curvature.matmat(B), problem.A @ B, atol=1e-12)
+    some = np.zeros(problem.n)
+    some[[2, 5]] = 1.0
+    own = np.repeat(some, problem.q)[:, None] * (problem.W @ problem.K_all)
+    np.testing.assert_allclose(curvature.leaving(np.array([2, 5])).matmat(B), own @ B, atol=1e-12)
+    np.testing.assert_allclose(curvature.at(2 * curvature.strength).matmat(B), problem.A @ B + problem.strength * B)
+    tail = np.vstack([B, np.ones((problem.q, B.shape[1]))])
+    np.testing.assert_allclose(curvature.matmat(tail)[-problem.q :], 0.0)  # an offset is not minimised over
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_rows_leave_by_the_inverse(name):
-    curvature, W, system, rho = problem(name)
-    q, rows, factor = W.shape[1], np.array([11, 3]), Direct().factor(curvature)
-    each = (rows[:, None] * q + np.arange(q)).ravel()
-    retained = system.copy()
-    retained[each] = 0.0
-    B = np.zeros((N * q, 2))
-    B[each] = RNG.normal(size=(len(each), 2))
-    close(factor.without(rows, B), np.linalg.solve(retained + rho, B))
-    if name != "softmax":
-        h = np.einsum("ii->i", np.linalg.solve(rho + system, system)).reshape(N, q)  # shares of the rows' own weights
-        close(1.0 - factor.left_over(np.arange(N)), h)
+@solvers
+@every_kind
+def test_solves(kind, solver):
+    problem = Problem(kind)
+    factor, B = solver.factor(_curvature(problem)), _flat(problem)
+    X, info = factor(B)
+    np.testing.assert_allclose(X, np.linalg.solve(problem.A, B), rtol=1e-8, atol=1e-9)
+    assert info.converged and len(info.residual) == B.shape[1] and "kernel matrix" in info.reason
+    np.testing.assert_allclose(factor.transposed(B), np.linalg.solve(problem.A.T, B), rtol=1e-8, atol=1e-8)
+    tail = np.vstack([B, np.ones((problem.q, B.shape[1]))])
+    np.testing.assert_allclose(factor(tail)[0], np.vstack([X, np.zeros((problem.q, B.shape[1]))]), atol=1e-9)
+
+
+@every_kind
+def test_rows_that_leave(kind):
+    problem = Problem(kind)
+    factor, rows, B = Direct().factor(_curvature(problem)), np.array([1, 4, 6]), _flat(problem)
+    W = problem.W.copy()
+    gone = np.repeat(np.isin(np.arange(problem.n), rows), problem.q)
+    W[gone] = 0.0
+    retained = W @ problem.K_all + problem.strength * np.eye(len(W))
+    np.testing.assert_allclose(factor.without(rows, B), np.linalg.solve(retained, B), atol=1e-8)
+    # 1 - h and its blocks: rho N, N from V
+    V = problem.V()
+    N = np.linalg.inv(problem.strength * np.eye(len(W)) + V.T @ problem.K_all @ V)
+    left, q = factor.left_over(rows), problem.q
+    for row, own in zip(rows, left, strict=True):
+        block = problem.strength * N[row * q : (row + 1) * q, row * q : (row + 1) * q]
+        np.testing.assert_allclose(own if kind == "softmax" else np.diag(own), block, atol=1e-10)
+    assert ConjugateGradient().factor(_curvature(problem)).left_over(rows) is None
+
+
+def test_an_own_strength_of_each_output():
+    problem = Problem("squares")
+    strength = np.array([0.3, 7.0])
+    factor = Direct().factor(_curvature(problem, strength))
+    A = problem.W @ problem.K_all + np.diag(np.tile(strength, problem.n))
+    B = _flat(problem)
+    np.testing.assert_allclose(factor(B)[0], np.linalg.solve(A, B), atol=1e-9)
+    np.testing.assert_allclose(factor.transposed(B), np.linalg.solve(A.T, B), atol=1e-8)
+    assert factor.strengths == [0.3, 7.0]
+
+
+@solvers
+@every_kind
+def test_points_without_weight_behind_the_others(kind, solver):
+    problem = Problem(kind)
+    n, q, more = problem.n, problem.q, 2
+    rng = np.random.default_rng(3)
+    root = np.linalg.cholesky(problem.K + 1e-9 * np.eye(n))
+    root = np.vstack([root, rng.standard_normal((more, n))])
+    K = root @ root.T
+    K[:n, :n] = problem.K
+    weight = np.append(problem.weight, np.zeros(more))
+    f, y = np.vstack([problem.f, problem.f[:more]]), np.concatenate([problem.y, problem.y[:more]])
+    roots = type(problem.roots).of(problem.loss, y, f, weight)
+    factor = solver.factor(_curvature(problem)).with_points(Gram("precomputed", K), roots)
+    W = np.zeros(((n + more) * q,) * 2)
+    W[: n * q, : n * q] = problem.W
+    A = W @ np.kron(K, np.eye(q)) + problem.strength * np.eye(len(W))
+    B = rng.standard_normal((len(W), 3))
+    np.testing.assert_allclose(factor(B)[0], np.linalg.solve(A, B), atol=1e-7)
+    np.testing.assert_allclose(factor.transposed(B), np.linalg.solve(A.T, B), atol=1e-6)
+    assert factor.left_over(np.array([1])) is None
 
 
 def test_each_column_leaves_out_its_own_row():
-    curvature, _, system, rho = problem("softmax")
-    rows, q = np.array([11, 3, 0]), 3
-    B = np.zeros((N * q, 3))
+    problem = Problem("softmax")
+    rows, q = np.array([11, 3, 0]), problem.q
+    B = np.zeros((problem.n * q, 3))
     for column, row in enumerate(rows):
         B[row * q : row * q + q, column] = [0.5, -0.2, -0.3]
-    found = ConjugateGradient(tol=1e-13).factor(curvature).left_out(rows, B)
+    found = ConjugateGradient(tol=1e-13).factor(_curvature(problem)).left_out(rows, B)
     for column, row in enumerate(rows):
-        retained = system.copy()
+        retained = problem.W @ problem.K_all
         retained[row * q : row * q + q] = 0.0
-        close(found[:, column], np.linalg.solve(retained + rho, B[:, column]))
+        expected = np.linalg.solve(retained + problem.strength * np.eye(len(B)), B[:, column])
+        np.testing.assert_allclose(found[:, column], expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["squared", "strengths"])
-def test_coefficients_without_rows_are_the_refit(name):
-    curvature = problem(name)[0]
-    _, y, strength = CASES[name]
-    K, rows = curvature.gram.matrix, np.array([2, 13])
-    kept = np.setdiff1d(np.flatnonzero(WEIGHT), rows)
-
-    def fitted(rows, o):
-        noise = np.diag(strength[o] / WEIGHT[rows])
-        return np.linalg.solve(K[np.ix_(rows, rows)] + noise, y[rows, o])
-
-    before, after = np.zeros((2, N, 2))
-    for o in range(2):
-        before[np.flatnonzero(WEIGHT), o] = fitted(np.flatnonzero(WEIGHT), o)
-        after[kept, o] = fitted(kept, o)
-    close(Direct().factor(curvature).coefficients_without(rows, before), after)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_points_without_weight_stand_behind_the_others(name):
-    curvature = problem(name)[0]
-    loss, y, strength = CASES[name]
-    q, f = len(strength), np.random.default_rng(1).normal(size=(N, len(strength)))
-    f, targets = np.vstack([f, np.zeros((2, q))]), np.concatenate([y, y[:2]])
-    roomy = KernelCurvature(
-        curvature.gram.append(NEW), Roots.of(loss, targets, f, np.append(WEIGHT, [0.0, 0.0])), strength
-    )
-    few = Direct().factor(curvature).with_points(roomy.gram, roomy.roots)
-    whole = KernelFactor(roomy, Direct())
-    B = RNG.normal(size=((N + 2) * q, 2))
-    close(few(B)[0], whole(B)[0])
-    close(few.transposed(B), whole.transposed(B))
+def test_coefficients_without_rows_are_the_refit():
+    problem, strength, rows = Problem("squares"), np.array([0.3, 7.0]), np.array([2, 13])
+    weighed = np.flatnonzero(problem.weight)
+    kept, coefficients = np.setdiff1d(weighed, rows), {}
+    for name, some in (("before", weighed), ("after", kept)):
+        coefficients[name] = np.zeros((problem.n, 2))
+        for o, rho in enumerate(strength):
+            ridge = problem.K[np.ix_(some, some)] + np.diag(rho / problem.weight[some])
+            coefficients[name][some, o] = np.linalg.solve(ridge, problem.y[some, o])
+    factor = Direct().factor(_curvature(problem, strength))
+    found = factor.coefficients_without(rows, coefficients["before"])
+    np.testing.assert_allclose(found, coefficients["after"], atol=1e-10)
 
 
 def test_few_columns_of_mixed_outputs_are_not_worth_a_factor():
-    curvature = problem("softmax")[0]
+    curvature = _curvature(Problem("softmax"))
     assert not KernelFactor(curvature, Cheapest()).for_columns(10**6).iterative
-    assert not KernelFactor(problem("logistic")[0], Cheapest()).for_columns(1).iterative  # nothing is mixed there
-    assert not KernelFactor(curvature, Direct()).for_columns(1).iterative  # it was asked for
+    assert not KernelFactor(_curvature(Problem("logistic")), Cheapest()).for_columns(1).iterative  # nothing is mixed
     large = KernelCurvature(Gram("rbf", np.zeros((3000, 1))), curvature.roots, np.full(10, 1.0))
     assert KernelFactor(large, Cheapest()).for_columns(1).iterative
+    assert not KernelFactor(large, Direct()).for_columns(1).iterative  # it was asked for
     assert not KernelFactor(large, Cheapest()).for_columns(10**6).iterative
     known = KernelFactor(large, Cheapest(), systems=[None])
     assert known.for_columns(1) is known
+    _, info = KernelFactor(curvature, Cheapest())(_flat(Problem("softmax")))
+    assert type(info.solver) is Direct
