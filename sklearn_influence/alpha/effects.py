@@ -114,7 +114,7 @@ def _group_step(objective, factor, rows):
     if objective.loss.quadratic:
         return step, 0.0
     kept = objective.with_(sample_weight=objective.weighting.effective(removed=rows), params=objective.params + step)
-    return step, _share_left(kept, lambda b: factor.without(rows, b), step, b)
+    return step, _share_left(kept, lambda b: factor.without(rows, b), float(kept.inner(step, b)))
 
 
 def _refactored_step(objective, factor, rows):
@@ -133,12 +133,14 @@ def _refactored_step(objective, factor, rows):
     whole = objective.joined(step, start.offset - objective.offset)
     if objective.loss.quadratic:
         return whole, 0.0
-    return whole, _share_left(start.with_(params=start.params + inside), lambda b: own(b)[0], inside, b)
+    before = objective.with_(sample_weight=objective.weighting.effective(removed=rows))
+    moved = start.with_(params=start.params + inside)
+    return whole, _share_left(moved, lambda b: own(b)[0], -before.inner(whole, before.gradient()))
 
 
-def _share_left(moved, solve, step, b):
-    """The Newton decrement after a step over the one before it, whose gradient was ``-b``."""
-    gradient, length = moved.gradient(), moved.inner(step, b)
+def _share_left(moved, solve, length):
+    """The Newton decrement after a step over the one before it, whose square is ``length``."""
+    gradient = moved.gradient()
     ahead = solve(gradient[:, None])[:, 0]
     return float(np.sqrt(max(moved.inner(ahead, gradient), 0.0) / length)) if length > 0 else 0.0
 

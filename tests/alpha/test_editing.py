@@ -1,0 +1,97 @@
+"""Edits of kernel models: bounds that hold for hundreds of them, and what stands in the way of a cheap one."""
+
+import numpy as np
+import pytest
+from kernel_contract import BINARY, FAMILIES, GP, KLR, LINE, SMOOTH, TARGETS, THREE, UNEQUAL, Family, close, without
+from sklearn.kernel_ridge import KernelRidge
+
+from sklearn_influence.alpha import editing
+from sklearn_influence.solvers import ConjugateGradient, Direct
+
+STRENGTHS = (1e-5, 1e-3, 1e-1, 10.0)
+
+
+def _models(strength):
+    rbf = dict(kernel="rbf", gamma=0.3)
+    yield Family(KernelRidge(strength, **rbf), LINE)
+    yield Family(KernelRidge(strength, kernel="poly", degree=2), TARGETS)
+    yield Family(GP(SMOOTH, alpha=strength, optimizer=None, normalize_y=True), TARGETS)
+    for scale in ("sum", "mean"):
+        yield Family(KLR(strength, penalty_scale=scale, **rbf), BINARY, wrapped=False)
+        yield Family(KLR(strength, penalty_scale=scale, **rbf), THREE, wrapped=False)
+        yield Family(KLR(strength, penalty_scale=scale, class_weight="balanced", **rbf), UNEQUAL, wrapped=False)
+
+
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_bounds_hold(strength):
+    rng = np.random.default_rng(0)
+    for family in _models(strength):
+        for asked in (False, True):
+            model, gone = family.fit(), rng.permutation(family.n)[: rng.integers(1, 20)]
+            if asked and family.squared:
+                model.leverages()  # the inverse is at hand, and the rows are taken out of it
+            model.unlearn(gone)
+            keep, certificate = without(family, gone), model.certificate_
+            truth = family.params(family.refit(keep), keep)
+            size = family.n * family.q
+            truth = np.append(truth[:size].reshape(family.n, -1)[keep].ravel(), truth[size:])
+            distance, length = np.linalg.norm(model.params_ - truth), np.linalg.norm(truth)
+            assert certificate.valid and certificate.converged, family
+            assert distance <= certificate.param_bound + 1e-12 * length, (family, distance, certificate)
+            assert certificate.param_bound <= 1e-4 * length, family
+
+
+@pytest.mark.parametrize("name", ["ridge rbf", "gp normalised targets", "binary", "softmax mean", "binary balanced"])
+def test_bounds_hold_off_the_minimum(name):
+    """At parameters that are no minimum a bound is larger than the distance, by not too much, or says it is none."""
+    family = FAMILIES[name]
+    best = family.fit()
+    objective = best._fitted.optimum(best._options())[0]
+    rng, ratios = np.random.default_rng(0), []
+    for size in (1e-1, 1e-3, 1e-6):
+        way = np.zeros(objective.n_params)
+        n = objective.coefficients.size
+        way[:n] = size * rng.standard_normal(n) * np.linalg.norm(objective.params) / np.sqrt(n)
+        moved = objective.with_(params=objective.params + way)
+        bound = editing.distance_bound(moved, Direct().factor(moved.curvature()))
+        if bound.valid:
+            assert bound.param_bound >= np.linalg.norm(way)
+            ratios.append(bound.param_bound / np.linalg.norm(way))
+        relative = editing.stationarity(moved, Direct().factor(moved.curvature())).relative
+        assert relative > 0 and (size < 1e-1 or relative > 1e-2)
+    assert len(ratios) >= 2 and min(ratios) < 100
+
+
+@pytest.mark.parametrize("name", ["ridge poly targets", "binary", "softmax weighted", "gp normalised targets"])
+@pytest.mark.parametrize("solver", [Direct(), ConjugateGradient()], ids=["direct", "cg"])
+def test_a_minimum_takes_next_to_no_steps_to_find_again(name, solver):
+    model = FAMILIES[name].fit(solver=solver)
+    objective = model._fitted.optimum(model._options())[0]
+    again, info = editing.minimise_anew(objective, solver=solver)
+    assert info.converged and info.n_iter <= 2
+    close(again.params, objective.params, 1e-8)
+    at = editing.stationarity(objective, solver.factor(objective.curvature()))
+    assert at.relative < 1e-6
+    anywhere, info = editing.minimise_anew(objective.with_(params=0.3 * objective.params), solver=solver)
+    if objective.centred:  # the offset is the mean target, not a thing to minimise over
+        start = 0.3 * objective.params
+        start[-objective.n_outputs :] = objective.offset
+        anywhere, info = editing.minimise_anew(objective.with_(params=start), solver=solver)
+    assert info.converged
+    close(anywhere.params, objective.params, 1e-7)
+
+
+def test_the_inverse_at_hand_and_a_new_factor_agree(monkeypatch):
+    family, gone = FAMILIES["ridge poly targets"], [3, 17, 8]
+    cold, warm = family.fit(), family.fit()
+    warm.leverages()
+    made = []
+    real = editing._downdated
+    monkeypatch.setattr(editing, "_downdated", lambda *args: made.append(real(*args)) or made[-1])
+    close(warm.unlearn(gone).params_, cold.unlearn(gone).params_, 1e-12)
+    assert made[0] is not None
+    after = warm.influence_on_output(family.test_rows(), [0, 1])
+    close(after, cold.influence_on_output(family.test_rows(), [0, 1]), 1e-11)
+    large = np.arange(20)
+    warm.unlearn(np.setdiff1d(large, gone))
+    assert made[-1] is None  # more than a sixth: those that stay are factored
