@@ -294,8 +294,8 @@ def written(name):
 
 @lru_cache
 def refitted(name, row):
-    """The refit without a row."""
-    keep = without(FAMILIES[name], [row])
+    """The refit without a row, or with all for -1."""
+    keep = without(FAMILIES[name], [row] if row >= 0 else [])
     return FAMILIES[name].refit(keep), keep
 
 

@@ -80,7 +80,8 @@ class GaussianProcessFamily(KernelFamily):
         L = linalg.cholesky(K, lower=True, overwrite_a=True, check_finite=False)
         estimator.X_train_, estimator.L_ = objective.gram.X, L
         estimator.alpha_, estimator.y_train_ = a.reshape(-1, *shape), y.reshape(-1, *shape)
-        estimator._y_train_mean, estimator._y_train_std = mean.reshape(shape), std.reshape(shape)
+        if estimator.normalize_y:
+            estimator._y_train_mean, estimator._y_train_std = mean.reshape(shape), std.reshape(shape)
         likelihood = -0.5 * (y * a).sum() - q * (np.log(np.diagonal(L)).sum() + 0.5 * len(L) * np.log(2 * np.pi))
         estimator.log_marginal_likelihood_value_ = likelihood
         if np.ndim(estimator.alpha):
