@@ -20,6 +20,8 @@ from .newton import minimise
 _DOWNDATED = 1 / 6
 # Rows that the scale of a typical one is estimated from.
 _SCALE_ROWS = 64
+# Up to so many unknowns a solve for each output of all these costs next to nothing.
+_FACTORED = 2000
 # Below this r nu the bound of a log loss is that of a quadratic to 5 %, whatever the decrement is taken from.
 _TIGHT = 0.1
 # Within so many times its rounding, as that is estimated, a gradient is none.
@@ -91,10 +93,11 @@ def minimise_anew(objective, *, solver, scale=None, tol=1e-10, max_iter=100):
 
 
 def stationarity(objective, factor):
-    """How far coefficients are from a minimum: the norm of the gradient's coefficients, the Newton decrement, and that
-    over the median row's influence."""
+    """How far coefficients are from a minimum: the gradient's norm as a function's, the Newton decrement, and that over
+    the median row's influence."""
     gradient = objective.gradient()
-    n_rows = max(_SCALE_ROWS // objective.n_outputs, 8)
+    few = objective.n_params <= _FACTORED
+    n_rows = _SCALE_ROWS if few else max(_SCALE_ROWS // objective.n_outputs, 8)
     factor = factor.for_columns(1 + n_rows * objective.n_outputs)
     ahead = factor(gradient[:, None])[0][:, 0]
     decrement = float(np.sqrt(max(objective.inner(ahead, gradient), 0.0)))
@@ -106,7 +109,7 @@ def stationarity(objective, factor):
     if decrement > _rounding(objective)[1]:
         relative = decrement / scale if scale > 0 else np.inf
     return Bunch(
-        gradient_norm=float(np.linalg.norm(gradient)),
+        gradient_norm=float(np.sqrt(max(objective.inner(gradient, gradient), 0.0))),
         newton_decrement=decrement,
         relative=float(relative),
     )
@@ -194,8 +197,8 @@ def distance_bound(objective, factor, solver):
     Returns
     -------
     Bunch
-        param_bound (Euclidean, of the coefficients; inf where no bound holds), gradient_norm (of the gradient's
-        coefficients b), newton_decrement (where the model has converged from above, by rho or W alone), r_nu, valid.
+        param_bound (Euclidean, of the coefficients; inf where no bound holds), gradient_norm (of the gradient as a
+        function), newton_decrement (where the model has converged from above, by rho alone), r_nu, valid.
 
     Notes
     -----
@@ -207,15 +210,12 @@ def distance_bound(objective, factor, solver):
     """
     b, (error, rounding) = objective.gradient(), _rounding(objective)
     rho, s = float(objective.strength.min()), objective.sample_weight
-    weigh, norm, solved = s[s > 0], float(np.linalg.norm(b)), True
+    weigh, size, solved = s[s > 0], float(np.linalg.norm(b)), True
+    norm = float(np.sqrt(max(objective.inner(b, b), 0.0)))
     jacobians = 1 if objective.loss.separable else 2
     r = np.sqrt(jacobians * max(float(objective.gram.diagonal().max()), 0.0) / rho)
     quadratic, step = objective.loss.quadratic, None
-    # H is at least rho, and at least W K: of a squared loss the latter bound needs no product with K.
-    if quadratic:
-        decrement = norm / np.sqrt(weigh.min(initial=np.inf))
-    else:
-        decrement = np.sqrt(max(objective.inner(b, b), 0.0) / rho)
+    decrement = norm / np.sqrt(rho)  # the curvature is at least rho
     if not _is_rounding(b, error) if quadratic else r * (decrement + rounding) > _TIGHT:
         factor = solver.factor(objective.curvature()).for_columns(1) if factor is None else factor
         steps, info = factor(b[:, None])
@@ -223,7 +223,7 @@ def distance_bound(objective, factor, solver):
         decrement = float(np.sqrt(max(objective.inner(step, b), 0.0)))
     if objective.loss.quadratic:
         spread_of_weights = np.sqrt(weigh.max() / weigh.min()) if len(weigh) else 1.0
-        left = spread_of_weights * norm / rho if step is None else float(np.linalg.norm(step))
+        left = spread_of_weights * size / rho if step is None else float(np.linalg.norm(step))
         r_nu, bound = 0.0, left + spread_of_weights * error / rho
     else:
         nu = decrement + rounding
@@ -231,7 +231,7 @@ def distance_bound(objective, factor, solver):
         if r_nu < 1:
             D = -np.log1p(-r_nu) / r if r > 0 else nu
             steepest = np.exp(r * D) * np.sqrt(0.5 * weigh.max(initial=0.0))
-            bound = (norm + error + steepest * D) / rho
+            bound = (size + error + steepest * D) / rho
     bound = bound if solved else np.inf  # what a solve has left is not known
     return Bunch(
         param_bound=float(bound),

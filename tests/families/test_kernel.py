@@ -80,7 +80,7 @@ def test_bad_values_are_refused_before_any_work(monkeypatch):
     with pytest.raises(ValueError, match=r"B must have shape \(132,\) or \(132, k\), got \(131,\)"):
         model.curvature_solve(np.ones(131))
     fresh = InfluenceEstimator(KernelRidge(kernel="rbf")).fit(X, y)
-    monkeypatch.setattr(_backend, "physical_memory", lambda: 20_000)
+    monkeypatch.setattr(_backend, "physical_memory", lambda: 10_000)
     with pytest.raises(ValueError, match="The kernel matrix of 44 rows"):
         fresh.influence_on_params([1])
 
