@@ -16,6 +16,7 @@ from .composite import check_composite
 from .editing import Written, perturbed_minimum
 from .fitted import FittedModel
 from .privacy import ObjectivePerturbation
+from .solvers import get_solver
 from .what_if import WhatIfMixin
 
 # The rows that a final step takes.
@@ -232,8 +233,9 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
             For settings or data that cannot be used, before any work; for a search that keeps no fitted model, and a
             pipeline that changes the number of rows.
         """
-        self._check_options()
         family = check_composite(self.estimator)
+        family.check_solver(get_solver(self.solver))
+        self._check_options()
         frozen = composite.is_frozen(self.estimator)
         _check_perturbation(perturbation, frozen)
         if perturbation is not None:

@@ -6,8 +6,12 @@ import numpy as np
 from scipy import sparse
 
 from .._backend import array_namespace, check_memory, on_device, submatrix, to_double, to_numpy
+from .._parallel import block_size, blocks
 from ..kernels import gram as kernel_matrix
 from .row_blocks import RowBlocks, fits, in_blocks, take
+
+# A given matrix may differ from its transpose by so many units of rounding.
+_SYMMETRIC = 64
 
 
 class Gram:
@@ -154,6 +158,24 @@ class Gram:
             upper = xp.concat([self._matrix, xp.matrix_transpose(new[:, :n])], axis=1)
             other._matrix = xp.concat([upper, new], axis=0)
         return other
+
+
+def check_symmetric(K):
+    """Refuse a given kernel matrix that is not symmetric: of its two halves a fit reads one, and a step both."""
+    if K.shape[0] != K.shape[1]:
+        raise ValueError(f"A precomputed kernel must be a matrix of {len(K)} rows and columns in fit, got {K.shape}.")
+    apart, where = 0.0, (0, 0)
+    for part in blocks(len(K), block_size(16 * len(K), share=0.25)):
+        gap = np.abs(K[part] - K[:, part].T)
+        i, j = np.unravel_index(int(gap.argmax()), gap.shape)
+        if gap[i, j] > apart:
+            apart, where = float(gap[i, j]), (part.start + int(i), int(j))
+    largest = max(float(K.max()), -float(K.min()))
+    if apart > _SYMMETRIC * np.finfo(K.dtype).eps * largest:
+        raise ValueError(
+            f"A precomputed kernel must be symmetric in fit: entries {where} and {where[::-1]} differ by {apart:.2g}. "
+            "Pass (K + K.T) / 2 if that is rounding."
+        )
 
 
 def _alike(X, like):

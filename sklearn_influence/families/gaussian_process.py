@@ -3,13 +3,13 @@
 import numpy as np
 from scipy import linalg
 from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.utils.validation import check_array
 
 from ..alpha.gram import Gram
 from ..alpha.objective import KernelObjective
 from ..losses import SquaredError
 from ..objective import Weighting
 from .kernel import KernelFamily
+from .registry import read_targets
 
 # Targets of a smaller spread than this are constant, and not divided by it; as scikit-learn has it.
 _CONSTANT = 10 * np.finfo(float).eps
@@ -31,12 +31,7 @@ class GaussianProcessFamily(KernelFamily):
             raise ValueError(f"GaussianProcessRegressor needs alpha > 0, got {estimator.alpha!r}.")
 
     def encode(self, estimator, y):
-        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
-        n_outputs = 1 if estimator.alpha_.ndim == 1 else estimator.alpha_.shape[1]
-        y = y.reshape(len(y), -1)
-        if y.shape[1] != n_outputs:
-            raise ValueError(f"y has {y.shape[1]} targets, but the model was fitted on {n_outputs}.")
-        return y
+        return read_targets(y, self.n_outputs(estimator))
 
     def read(self, estimator, X, y, sample_weight):
         y = self.encode(estimator, y)

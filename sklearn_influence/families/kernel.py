@@ -2,17 +2,16 @@
 
 import numpy as np
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.utils.validation import check_array
 
 from .. import alpha
 from ..alpha.curvature import Cheapest
-from ..alpha.gram import Gram
+from ..alpha.gram import Gram, check_symmetric
 from ..alpha.objective import KernelObjective
 from ..losses import SquaredError
 from ..objective import Weighting
 from ..solvers import Auto, ConjugateGradient, Direct
 from ..solvers.choice import called
-from .registry import Family
+from .registry import Family, read_targets
 
 
 class KernelFamily(Family):
@@ -38,6 +37,10 @@ class KernelFamily(Family):
                 f"solver={called(solver)} is not available for kernel models: it approximates or damps the curvature "
                 "of parameters, and theirs are the coefficients of the rows. Use 'auto', 'direct' or 'cg'."
             )
+
+    def n_outputs(self, estimator):
+        coef = getattr(estimator, self.coefficients)
+        return 1 if coef.ndim == 1 else coef.shape[1]
 
     def reshape(self, estimator, X):
         """Coefficients of 0 for other rows than the estimator had: a place to start from."""
@@ -78,20 +81,17 @@ class KernelRidgeFamily(KernelFamily):
     def check(self, estimator):
         if not (np.asarray(estimator.alpha, dtype=float) > 0).all():
             raise ValueError(
-                f"KernelRidge(alpha={estimator.alpha!r}) is not supported: without a penalty on every target the "
-                "coefficients are not determined where the kernel matrix is singular. Set alpha > 0."
+                f"KernelRidge(alpha={estimator.alpha!r}) is not supported: alpha must be above 0 for every target; "
+                "without a penalty the coefficients are not determined where the kernel matrix is singular."
             )
 
     def encode(self, estimator, y):
-        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
-        n_outputs = 1 if estimator.dual_coef_.ndim == 1 else estimator.dual_coef_.shape[1]
-        y = y.reshape(len(y), -1)
-        if y.shape[1] != n_outputs:
-            raise ValueError(f"y has {y.shape[1]} targets, but the model was fitted on {n_outputs}.")
-        return y
+        return read_targets(y, self.n_outputs(estimator))
 
     def read(self, estimator, X, y, sample_weight):
         y = self.encode(estimator, y)
+        if isinstance(estimator.kernel, str) and estimator.kernel == "precomputed":
+            check_symmetric(X)
         strength = np.broadcast_to(np.asarray(estimator.alpha, dtype=float), (y.shape[1],))
         return KernelObjective(
             Gram(estimator.kernel, X, **kernel_parameters(estimator)),

@@ -23,7 +23,7 @@ class KernelLogisticFamily(KernelFamily):
 
     def read(self, estimator, X, y, sample_weight):
         codes = self.encode(estimator, y)
-        n_outputs = 1 if estimator.dual_coef_.ndim == 1 else estimator.dual_coef_.shape[1]
+        n_outputs = self.n_outputs(estimator)
         return KernelObjective(
             Gram(estimator.kernel, X, **kernel_parameters(estimator)),
             codes,

@@ -4,12 +4,11 @@ import warnings
 
 import numpy as np
 from sklearn.linear_model import LinearRegression, Ridge, RidgeCV
-from sklearn.utils.validation import check_array
 
 from ..losses import SquaredError
 from ..objective import Weighting
 from ..primal import PrimalObjective
-from .registry import LinearFamily
+from .registry import LinearFamily, read_targets
 
 
 class LeastSquaresFamily(LinearFamily):
@@ -29,12 +28,7 @@ class LeastSquaresFamily(LinearFamily):
             )
 
     def encode(self, estimator, y):
-        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
-        n_outputs = np.atleast_2d(estimator.coef_).shape[0]
-        y = y.reshape(len(y), -1)
-        if y.shape[1] != n_outputs:
-            raise ValueError(f"y has {y.shape[1]} targets, but the model was fitted on {n_outputs}.")
-        return y
+        return read_targets(y, np.atleast_2d(estimator.coef_).shape[0])
 
     def read(self, estimator, X, y, sample_weight):
         y = self.encode(estimator, y)

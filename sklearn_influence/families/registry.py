@@ -3,12 +3,15 @@
 from abc import ABC, abstractmethod
 
 import numpy as np
+from sklearn.utils.validation import check_array
 
 from .. import parameter_space
 from .._backend import physical_memory
 from ..dual import DualObjective, spans
 
 _FAMILIES = {}
+# Estimators of our own, which register themselves when they are first asked for.
+_LATER = {"KernelLogisticRegression"}
 
 # Share of the machine's memory that the dual representation may take where it has not been asked for.
 _DUAL_MEMORY = 0.4
@@ -164,6 +167,15 @@ def _fits_better(objective):
     return n < objective.design.n_features and fits and spans(objective)
 
 
+def read_targets(y, n_outputs):
+    """Targets (n, n_outputs) of a regression, checked."""
+    y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+    y = y.reshape(len(y), -1)
+    if y.shape[1] != n_outputs:
+        raise ValueError(f"y has {y.shape[1]} targets, but the model was fitted on {n_outputs}.")
+    return y
+
+
 def register_family(estimators, family):
     """Make a family known for one or several estimator classes.
 
@@ -204,7 +216,7 @@ def register_family(estimators, family):
 
 def supported_names():
     """Names of the estimators that have a family, sorted."""
-    return sorted({estimator.__name__ for estimator in _FAMILIES})
+    return sorted({estimator.__name__ for estimator in _FAMILIES} | _LATER)
 
 
 def find_family(estimator):

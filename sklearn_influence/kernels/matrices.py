@@ -82,6 +82,8 @@ def _stays_on_cpu(kernel, X):
 
 def _known_parameters(kernel, params):
     """The parameters that the kernel has; those in ``SHAPES`` may be given in vain."""
+    if isinstance(kernel, type):
+        raise ValueError(f"kernel must be an object, got the class {kernel.__name__}; write {kernel.__name__}().")
     if isinstance(kernel, str):
         if kernel not in ("precomputed", *PAIRWISE_KERNEL_FUNCTIONS):
             listed = ", ".join(repr(name) for name in sorted(PAIRWISE_KERNEL_FUNCTIONS))

@@ -10,7 +10,7 @@ from sklearn.gaussian_process.kernels import RBF, WhiteKernel
 from sklearn.metrics.pairwise import rbf_kernel
 
 from sklearn_influence import _backend
-from sklearn_influence.alpha.gram import Gram
+from sklearn_influence.alpha.gram import Gram, check_symmetric
 
 X = np.random.default_rng(0).normal(size=(9, 3))
 NEW = np.random.default_rng(1).normal(size=(2, 3))
@@ -93,3 +93,14 @@ def test_the_matrix_for_an_estimator_is_a_copy():
     gram = Gram("rbf", X)
     gram.host_matrix()[:] = 0.0
     assert gram.matrix.any()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_given_matrix_must_be_symmetric(dtype):
+    K = _rbf(X).astype(dtype)
+    check_symmetric(K)
+    K[2, 5] += 1e-3
+    with pytest.raises(ValueError, match=r"entries \(2, 5\) and \(5, 2\) differ by 0.001. Pass \(K \+ K.T\) / 2"):
+        check_symmetric(K)
+    with pytest.raises(ValueError, match=r"matrix of 8 rows and columns in fit, got \(8, 9\)"):
+        check_symmetric(K[:8])

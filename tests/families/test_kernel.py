@@ -72,7 +72,7 @@ def test_questions_that_kernel_models_do_not_answer(name):
 
 def test_bad_values_are_refused_before_any_work(monkeypatch):
     X, y = TARGETS.X, TARGETS.y
-    with pytest.raises(ValueError, match="without a penalty on every target"):
+    with pytest.raises(ValueError, match="alpha must be above 0 for every target"):
         InfluenceEstimator(KernelRidge(np.array([1.0, 0.0, 1.0]), kernel="rbf")).fit(X, y)
     model = fitted("ridge targets")
     with pytest.raises(ValueError, match="y has 1 targets, but the model was fitted on 3"):
