@@ -198,7 +198,8 @@ def distance_bound(objective, factor, solver):
     -------
     Bunch
         param_bound (Euclidean, of the coefficients; inf where no bound holds), gradient_norm (of the gradient as a
-        function), newton_decrement (where the model has converged from above, by rho alone), r_nu, valid.
+        function; of a squared loss that has converged from above), newton_decrement (where the model has converged from
+        above, by rho alone), r_nu, valid.
 
     Notes
     -----
@@ -211,12 +212,15 @@ def distance_bound(objective, factor, solver):
     b, (error, rounding) = objective.gradient(), _rounding(objective)
     rho, s = float(objective.strength.min()), objective.sample_weight
     weigh, size, solved = s[s > 0], float(np.linalg.norm(b)), True
-    norm = float(np.sqrt(max(objective.inner(b, b), 0.0)))
+    settled = objective.loss.quadratic and _is_rounding(b, error)
+    # Where rounding is all there is, its bound by the trace is enough, and saves a product with K.
+    trace = float(np.maximum(objective.gram.diagonal(), 0.0).sum())
+    norm = size * np.sqrt(trace) if settled else float(np.sqrt(max(objective.inner(b, b), 0.0)))
     jacobians = 1 if objective.loss.separable else 2
     r = np.sqrt(jacobians * max(float(objective.gram.diagonal().max()), 0.0) / rho)
     quadratic, step = objective.loss.quadratic, None
     decrement = norm / np.sqrt(rho)  # the curvature is at least rho
-    if not _is_rounding(b, error) if quadratic else r * (decrement + rounding) > _TIGHT:
+    if not settled if quadratic else r * (decrement + rounding) > _TIGHT:
         factor = solver.factor(objective.curvature()).for_columns(1) if factor is None else factor
         steps, info = factor(b[:, None])
         step, solved = steps[:, 0], info.converged
@@ -235,7 +239,7 @@ def distance_bound(objective, factor, solver):
     bound = bound if solved else np.inf  # what a solve has left is not known
     return Bunch(
         param_bound=float(bound),
-        gradient_norm=norm,
+        gradient_norm=float(norm),
         newton_decrement=float(decrement),
         r_nu=r_nu,
         valid=bool(np.isfinite(bound)),
