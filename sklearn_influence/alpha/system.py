@@ -269,12 +269,12 @@ class IterativeSystem(System):
         X, K V X, R : arrays of shape (n, q, k)
             The solution, its product, which the iterations give without another one, and the residual.
         """
-        xp, self.n_iter = self._xp, 0
+        xp, n_iter = self._xp, 0  # its own count: threads may solve with one system
         X, KVX, R = xp.zeros_like(Z), xp.zeros_like(Z), Z
         P = self._preconditioned(R)
         before, left = self._dots(R, P), self._lengths(R)
         lowest, since = np.inf, 0
-        while self.n_iter < self.max_iter and not stop(left, KVX):
+        while n_iter < self.max_iter and not stop(left, KVX):
             KVP = self.product(self.roots.times(P))
             MP = self.strength * P + self.roots.ttimes(KVP)
             bend = self._dots(P, MP)
@@ -285,13 +285,14 @@ class IterativeSystem(System):
             Y, left = self._preconditioned(R), self._lengths(R)
             after = self._dots(R, Y)
             P = Y + (after / xp.where(before > 0, before, xp.ones_like(before))) * P
-            before, self.n_iter = after, self.n_iter + 1
+            before, n_iter = after, n_iter + 1
             worst = float(xp.max(left))
             since = 0 if worst < 0.5 * lowest else since + 1
             lowest = min(lowest, worst)
             if since > _PATIENCE or worst == 0.0:
                 stop(left, KVX)
                 break
+        self.n_iter = n_iter
         return X, KVX, R
 
     def _preconditioned(self, R):
