@@ -171,7 +171,6 @@ class KernelLogisticRegression(WhatIfMixin, ClassifierMixin, BaseEstimator):
                 "out, or give it weight."
             )
         device = check_device(self.device, n * n)
-        self.X_fit_ = X
         if self._precomputed:
             check_symmetric(X)
         K = self._check_kernel(Gram(self.kernel, X, device, **kernel_parameters(self)).matrix)
@@ -186,7 +185,7 @@ class KernelLogisticRegression(WhatIfMixin, ClassifierMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        self.dual_coef_ = alpha[:, 0] if n_outputs == 1 else alpha
+        self.X_fit_, self.dual_coef_ = X, alpha[:, 0] if n_outputs == 1 else alpha
         self.n_iter_, self.weight_sum_ = info.n_iter, float(weight.sum())
         family = find_family(self)
         self._remember(family, family.read(self, X, y, sample_weight))
@@ -254,8 +253,9 @@ class KernelLogisticRegression(WhatIfMixin, ClassifierMixin, BaseEstimator):
         return final
 
     def _hold(self, estimator):
-        for name in ("dual_coef_", "X_fit_", "n_features_in_"):
-            setattr(self, name, getattr(estimator, name))
+        for name in ("dual_coef_", "X_fit_", "n_features_in_", "feature_names_in_"):
+            if hasattr(estimator, name):
+                setattr(self, name, getattr(estimator, name))
 
     def _take_up_rows(self, objective):
         """Hold the rows of an edited objective, and nothing of those before."""
@@ -273,6 +273,12 @@ class KernelLogisticRegression(WhatIfMixin, ClassifierMixin, BaseEstimator):
 
     def _transformers_remember(self, source, refitted, seen):
         return []
+
+    def _get_fitted_attr_html(self, doc_link=""):
+        """What fit left, for the HTML display: reading every attribute, as it does, would compute ``params_``."""
+        shown = type(type(self).__name__, (), {"__doc__": type(self).__doc__})()
+        shown.__dict__.update(vars(self))
+        return BaseEstimator._get_fitted_attr_html(shown, doc_link)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

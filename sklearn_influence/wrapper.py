@@ -313,8 +313,9 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _hold(self, estimator):
         super()._hold(estimator)
-        if hasattr(estimator, "n_features_in_"):  # of a precomputed kernel they are the rows that stay
-            self.n_features_in_ = estimator.n_features_in_
+        for name in ("n_features_in_", "feature_names_in_"):  # of a precomputed kernel they are the rows that stay
+            if hasattr(estimator, name):
+                setattr(self, name, getattr(estimator, name))
 
     def _with_final(self, final):
         return composite.with_final(self.estimator_, final)

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import GridSearchCV
@@ -19,7 +20,7 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_influence import _backend, kernel_models
+from sklearn_influence import InfluenceEstimator, _backend, kernel_models
 from sklearn_influence.kernel_models import KernelLogisticRegression
 
 WEIGHED = "check_class_weight_classifiers"
@@ -195,3 +196,40 @@ def test_bad_rows_are_refused(monkeypatch):
     monkeypatch.setattr(_backend, "physical_memory", lambda: 100)
     with pytest.raises(ValueError, match=r"The kernel matrix of \d+ rows needs .* Use fewer rows"):
         model.fit(case.X, case.y)
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, InfluenceEstimator], ids=["alone", "wrapped"])
+def test_the_html_display_computes_nothing(wrap):
+    X, y = load_iris(return_X_y=True)
+    model = wrap(KernelLogisticRegression()).fit(X, y)
+    assert "dual_coef_" in model._repr_html_() and not model._fitted._cache
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        KernelLogisticRegression(kernel="precomputed"),
+        InfluenceEstimator(KernelLogisticRegression(kernel="precomputed")),
+        InfluenceEstimator(KernelRidge(kernel="precomputed")),
+    ],
+    ids=["alone", "wrapped", "ridge"],
+)
+def test_named_columns_of_a_precomputed_kernel_leave_with_their_rows(model):
+    pandas = pytest.importorskip("pandas")
+    X, y = load_iris(return_X_y=True)
+    X, y = X[40:60], y[40:60]
+    names = [f"row{i}" for i in range(20)]
+    K = pandas.DataFrame(rbf_kernel(X), columns=names)
+    model = clone(model).fit(K, y).unlearn([3, 12]).update([5], y_new=y[[5]])
+    kept = np.delete(names, [3, 12])
+    assert list(model.feature_names_in_) == list(kept) and model.n_features_in_ == 18
+    refit = clone(model).fit(K.loc[np.delete(np.arange(20), [3, 12]), kept], np.delete(y, [3, 12]))
+    np.testing.assert_allclose(model.params_, refit.params_, atol=1e-9)
+    np.testing.assert_allclose(model.predict(K[kept]), refit.predict(K[kept]), atol=1e-12)
+
+
+def test_a_refused_fit_leaves_no_model():
+    model = KernelLogisticRegression(kernel="precomputed")
+    with pytest.raises(ValueError, match="symmetric"):
+        model.fit(np.array([[1.0, 2.0], [3.0, 1.0]]), [0, 1])
+    assert not hasattr(model, "X_fit_")

@@ -103,7 +103,7 @@ class KernelRidgeFamily(KernelFamily):
         )
 
     def write(self, estimator, params, origin=None):
-        write_dual(estimator, params)
+        write_dual(estimator, params, origin)
 
     def write_rows(self, estimator, objective):
         estimator.X_fit_ = objective.gram.X
@@ -113,8 +113,13 @@ class KernelRidgeFamily(KernelFamily):
         return params.astype(estimator.dual_coef_.dtype).astype(np.float64)
 
 
-def write_dual(estimator, params):
-    """Put coefficients into ``dual_coef_``, of as many rows as they are for."""
+def write_dual(estimator, params, origin=None):
+    """Put coefficients into ``dual_coef_``, of as many rows as they are for; the columns of a precomputed kernel are
+    named after the rows, and those that stay keep their names."""
+    names = getattr(estimator, "feature_names_in_", None)
+    precomputed = isinstance(estimator.kernel, str) and estimator.kernel == "precomputed"
+    if precomputed and names is not None and origin is not None and len(origin) < len(names):
+        estimator.feature_names_in_ = names[origin]
     shape = estimator.dual_coef_.shape[1:]
     estimator.dual_coef_ = params.reshape(-1, *shape).astype(estimator.dual_coef_.dtype)
 

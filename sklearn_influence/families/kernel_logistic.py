@@ -35,7 +35,7 @@ class KernelLogisticFamily(KernelFamily):
         )
 
     def write(self, estimator, params, origin=None):
-        write_dual(estimator, params)
+        write_dual(estimator, params, origin)
 
     def write_rows(self, estimator, objective):
         estimator._take_up_rows(objective)
