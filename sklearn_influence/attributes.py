@@ -41,6 +41,11 @@ def tells(method):
 class FittedMixin:
     """Fitted attributes and the curvature, for an estimator that calls ``_remember`` when it is fitted."""
 
+    def __dir__(self):
+        # scikit-learn's own reads every attribute, at each tab of a shell; these would be computed.
+        lazy = {"params_", "stationarity_"} if hasattr(self, "_fitted") else set()
+        return [name for name in object.__dir__(self) if name in lazy or hasattr(self, name)]
+
     def _remember(self, family, objective, *, frozen=False, budget=None):
         """Take up a new fit: the objective at the estimator's parameters, nothing factored yet; and the budget of
         removals that its noise hides."""

@@ -75,7 +75,7 @@ class FittedModel:
 
     def with_rows(self, options, apply):
         """The objective of edited rows at the optimum before; and the one there, with its factor if that is known."""
-        if self.family.engine.from_anywhere and not any(key[0] == "solved" for key in self._cache):
+        if self.family.engine.from_anywhere and self._optimum_key(options) not in self._cache:
             return apply(
                 self.start(options.representation, options.device)
             ), None  # no optimum is needed that is not there
@@ -146,8 +146,10 @@ class FittedModel:
 
     def optimum(self, options):
         """The objective that influences are taken at, and its true factored curvature or None."""
-        key = ("optimum", options.refine, options.representation, options.device, self.exact_solver(options))
-        return self._once(key, lambda: self._find_optimum(options))
+        return self._once(self._optimum_key(options), lambda: self._find_optimum(options))
+
+    def _optimum_key(self, options):
+        return ("optimum", options.refine, options.representation, options.device, self.exact_solver(options))
 
     def _find_optimum(self, options):
         with listening():  # steps on the way to the optimum are no part of a result

@@ -198,11 +198,6 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    def __dir__(self):
-        # scikit-learn's own reads every attribute, at each tab of a shell; these would be computed.
-        lazy = {"params_", "stationarity_"} if hasattr(self, "estimator_") else set()
-        return [name for name in object.__dir__(self) if name in lazy or hasattr(self, name)]
-
     def fit(self, X, y, sample_weight=None, *, perturbation=None, **fit_params):
         """Fit the estimator; nothing else is computed yet.
 

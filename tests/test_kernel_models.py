@@ -199,10 +199,11 @@ def test_bad_rows_are_refused(monkeypatch):
 
 
 @pytest.mark.parametrize("wrap", [lambda model: model, InfluenceEstimator], ids=["alone", "wrapped"])
-def test_the_html_display_computes_nothing(wrap):
+def test_to_look_at_a_model_computes_nothing(wrap):
     X, y = load_iris(return_X_y=True)
     model = wrap(KernelLogisticRegression()).fit(X, y)
-    assert "dual_coef_" in model._repr_html_() and not model._fitted._cache
+    assert "dual_coef_" in model._repr_html_() and "params_" in dir(model) and repr(model)
+    assert not model._fitted._cache
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 from kernel_contract import BINARY, FAMILIES, GP, KLR, LINE, SMOOTH, TARGETS, THREE, UNEQUAL, Family, close, without
 from sklearn.kernel_ridge import KernelRidge
 
+from sklearn_influence import InfluenceEstimator
 from sklearn_influence.alpha import editing
 from sklearn_influence.solvers import ConjugateGradient, Direct
 
@@ -95,3 +96,14 @@ def test_the_inverse_at_hand_and_a_new_factor_agree(monkeypatch):
     large = np.arange(20)
     warm.unlearn(np.setdiff1d(large, gone))
     assert made[-1] is None  # more than a sixth: those that stay are factored
+
+
+def test_one_edit_after_another_goes_by_the_inverse(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 2))
+    model = InfluenceEstimator(KernelRidge(alpha=0.3, kernel="rbf")).fit(X, X[:, 0])
+    model.leverages()
+    monkeypatch.setattr(editing, "minimise_anew", None)
+    model.unlearn([0]).unlearn([7]).unlearn([9])
+    refit = KernelRidge(alpha=0.3, kernel="rbf").fit(np.delete(X, [0, 7, 9], 0), np.delete(X[:, 0], [0, 7, 9]))
+    np.testing.assert_allclose(model.params_, refit.dual_coef_, atol=1e-12)
