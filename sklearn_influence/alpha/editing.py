@@ -18,9 +18,6 @@ from .newton import minimise
 
 # Up to this share of the rows is taken out of the inverse that is at hand; the rows that stay are factored otherwise.
 _DOWNDATED = 1 / 6
-# Rounding times the condition of the system, up to which its inverse is multiplied with in place of a factor: of an
-# inverse the errors lie along every direction, and the kernel matrix makes the most of them.
-_ROUNDED = 1e-9
 # Rows that the scale of a typical one is estimated from.
 _SCALE_ROWS = 64
 # Up to so many unknowns a solve for each output of all these costs next to nothing.
@@ -177,10 +174,7 @@ def _downdated(objective, factor, edited, edit):
     systems = factor.systems
     if not all(system.has_inverse for system in systems):
         return None
-    trace = float(
-        objective.sample_weight @ np.maximum(objective.gram.diagonal(), 0.0)
-    )  # the largest eigenvalue's bound
-    if np.finfo(float).eps * trace > _ROUNDED * objective.strength.min():
+    if not objective.inverse_holds():
         return None
     kept = np.delete(np.arange(objective.n_rows), rows)
     roots = edited.curvature().roots

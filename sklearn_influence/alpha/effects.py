@@ -105,6 +105,7 @@ def group_effects(objective, factor, groups, method, n_jobs=None):
 def _group_step(objective, factor, rows):
     """The step (p,) without a group, and the share of its way to the optimum that it leaves."""
     simple = not (objective.weighting.balanced or objective.mean or objective.centred or factor.iterative)
+    simple = simple and (not objective.loss.quadratic or objective.inverse_holds())
     if not simple or len(rows) > _SMALL_GROUP * objective.n_rows:
         return _refactored_step(objective, factor, rows)
     b = np.zeros((objective.n_rows, objective.n_outputs))

@@ -26,6 +26,8 @@ from .system import Roots
 _OF_OUTPUTS = ("_outputs", "_gradient_by_output", "_outputs_before", "_rounding")
 # Below this, a leverage that is what 1 lacks has lost too many digits.
 _WEAK = 1e-5
+# Rounding times the condition of a system, up to which its inverse serves.
+_ROUNDED = 1e-9
 
 
 class KernelObjective:
@@ -342,6 +344,12 @@ class KernelObjective:
             A = np.einsum("mn,nqmc->mqc", K, solved)
             out[part] = A if out.ndim == 3 else A[:, :1, 0] if alike else np.einsum("mqq->mq", A)
         return out
+
+    def inverse_holds(self):
+        """Whether the system's inverse has the digits to be multiplied with in place of a factor, by its condition: its
+        errors lie along every direction, and the kernel matrix makes the most of them."""
+        trace = float(self.sample_weight @ np.maximum(self.gram.diagonal(), 0.0))  # at least the largest eigenvalue
+        return np.finfo(float).eps * trace <= _ROUNDED * self.strength.min()
 
     # -- other points and offsets -------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import pytest
 from kernel_contract import FAMILIES, GP, KLR, LINE, SMOOTH, THREE, UNEQUAL, Family, close, without
 from sklearn.kernel_ridge import KernelRidge
 
+from sklearn_influence import InfluenceEstimator
 from sklearn_influence.alpha import effects
 from sklearn_influence.solvers import ConjugateGradient, Direct
 
@@ -134,3 +135,19 @@ def test_first_order_is_a_derivative_by_the_weights():
             sides.append(family.raw(Family(estimator, case, family.container).refit()))
         truth = -(sides[0] - sides[1]) / (2 * e)
         close(got.reshape(truth.shape), truth, 1e-5)
+
+
+@pytest.mark.parametrize("strength", [1e-3, 1e-6, 1e-9])
+def test_groups_are_the_refit_where_the_model_interpolates(strength):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((100, 2))
+    y, groups = np.sin(X[:, 0]) + 0.1 * rng.standard_normal(100), np.arange(100) % 10
+    estimator = KernelRidge(alpha=strength, kernel="rbf", gamma=0.5)
+    model = InfluenceEstimator(estimator).fit(X, y)
+    before = model.predict(X[:9])
+    changes = model.influence_on_output(X[:9], groups=groups)
+    for g in (0, 7):
+        kept = groups != g
+        change = KernelRidge(**estimator.get_params()).fit(X[kept], y[kept]).predict(X[:9]) - before
+        # The refits' own rounding: that of float64 times the condition of their system, whose trace is 100.
+        close(changes[:, g], change, max(1e-9, 100 * np.finfo(float).eps / strength))
