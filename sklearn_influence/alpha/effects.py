@@ -108,12 +108,13 @@ def _group_step(objective, factor, rows):
     simple = simple and (not objective.loss.quadratic or objective.inverse_holds())
     if not simple or len(rows) > _SMALL_GROUP * objective.n_rows:
         return _refactored_step(objective, factor, rows)
+    if objective.loss.quadratic:  # from the coefficients themselves: a small strength would cancel in what follows
+        left = factor.coefficients_without(rows, objective.coefficients)
+        return (left - objective.coefficients).ravel(), 0.0
     b = np.zeros((objective.n_rows, objective.n_outputs))
     b[rows] = objective.pulls(rows)
     b = b.ravel()
     step = factor.without(rows, b[:, None])[:, 0]
-    if objective.loss.quadratic:
-        return step, 0.0
     kept = objective.with_(sample_weight=objective.weighting.effective(removed=rows), params=objective.params + step)
     return step, _share_left(kept, lambda b: factor.without(rows, b), float(kept.inner(step, b)))
 
