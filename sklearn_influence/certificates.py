@@ -164,7 +164,7 @@ def _smallest_curvature(objective, factor, intercepts):
 
 def _least_penalty(objective):
     """The smallest penalty of a coefficient, by which all of them are at least curved; 0 where there is none."""
-    penalty = objective.penalty[:, : objective.design.n_features]
+    penalty = objective.penalty[:, : objective.design.width - objective.design.fit_intercept]
     return float(penalty.min()) if penalty.size else 0.0
 
 

@@ -127,7 +127,8 @@ class FittedModel:
                 f"device='cuda' and solver={called(solver)} do not go together: estimates of the inverse curvature are "
                 "made on the CPU. Use solver='direct' or 'cg', or device='cpu'."
             )
-        if device == "auto" and (design.is_sparse or not solver.exact):
+        stays = design.is_sparse or not getattr(design, "movable", True)
+        if device == "auto" and (stays or not solver.exact):
             return "cpu"
         if device == "cuda":
             check_dense(design)

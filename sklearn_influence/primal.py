@@ -45,6 +45,7 @@ class PrimalObjective:
 
     outside = 0.0  # no parameters are out of reach, see DualObjective
     linear = None
+    outputs_apart = True  # each output has parameters of its own, one for each column of the rows
     representation, centred = "primal", False
 
     def __init__(self, X, y, loss, weighting, penalty, params, fit_intercept):
@@ -129,7 +130,7 @@ class PrimalObjective:
         if "_gradient_by_output" not in self.__dict__:
             return other
         rows, known = other.design.take(entering), {}
-        f = rows.dot(self._theta(self.params[:, None]))
+        f = self.outputs(rows)
         new = {"_outputs": f, "_gradient_by_output": self.loss.gradient(other.y[entering], f)}
         for name, values in new.items():
             known[name] = np.empty((other.n_rows, self.n_outputs))
@@ -140,10 +141,14 @@ class PrimalObjective:
         few = leaving is not None and len(leaving) + len(entering) < other.n_rows
         if "_summed" in self.__dict__ and few and not self.weighting.balanced:
             u = self.sample_weight[leaving, None] * self._gradient_by_output[leaving]
-            known["_summed"] = self._summed - self.design.take(leaving).tdot(u)
-            known["_summed"] += rows.tdot(other.sample_weight[entering, None] * new["_gradient_by_output"])
+            known["_summed"] = self._summed - self._sum(self.design.take(leaving), u)
+            known["_summed"] += self._sum(rows, other.sample_weight[entering, None] * new["_gradient_by_output"])
         other.__dict__.update(known)
         return other
+
+    def _sum(self, rows, U):
+        """``sum_i J_i' u_i`` of some rows, in the shape of :attr:`_summed`."""
+        return rows.tdot(U)
 
     def read_rows(self, X):
         return self.design.reading(X)

@@ -215,7 +215,7 @@ class _Builder:
             pulls.append(effects.arriving)
             spreads.append(common_outputs(effects, arrivals))
         if quadratic:
-            added = new[:, None] * np.ones(W.shape)
+            added = new.reshape(-1, *[1] * (W.ndim - 1)) * W
             singular = _solve([-wW, added] if arms == 2 else [added - wW], A, pulls, spreads)
         else:
             singular = 1.0 - effects.largest < SINGULAR
@@ -284,8 +284,10 @@ def _solve(D, A, pulls, spreads):
     """Turn pulls c into ``c - (I + D A)^-1 D (A c + spread)``, in place, but for singular systems; say which (k,).
 
     All are lists over the old and the new row, or of the one arm of both, A one of lists; of (k, q), since the outputs
-    of a squared loss do not mix.
+    of a squared loss do not mix, or D and A of (k, q, q) where they do in the parameters.
     """
+    if D[0].ndim == 3:
+        return _solve_mixed(D, A, pulls, spreads)
     D, c, e = (np.stack(arrays, axis=2) for arrays in (D, pulls, spreads))
     A = np.stack([np.stack(row, axis=2) for row in A], axis=2)  # (k, q, arms, arms)
     shift = D * (np.einsum("kqab,kqb->kqa", A, c) + e)
@@ -295,6 +297,23 @@ def _solve(D, A, pulls, spreads):
     extra = np.linalg.solve(system, shift[..., None])[..., 0]
     for i, pull in enumerate(pulls):
         pull -= extra[:, :, i]
+    return singular
+
+
+def _solve_mixed(D, A, pulls, spreads):
+    """As :func:`_solve`, with all outputs of both rows in one system."""
+    q, A = D[0].shape[1], np.block(A)
+    system, shift = np.zeros(A.shape), np.matmul(A, np.concatenate(pulls, axis=1)[:, :, None])
+    shift += np.concatenate(spreads, axis=1)[:, :, None]
+    for arm, block in enumerate(D):
+        own = slice(arm * q, (arm + 1) * q)
+        system[:, own], shift[:, own] = block @ A[:, own], block @ shift[:, own]
+    system += np.eye(A.shape[1])
+    singular = (np.linalg.eigvals(system).real < SINGULAR).any(axis=1)
+    system[singular] = np.eye(A.shape[1])
+    extra = np.linalg.solve(system, shift)[:, :, 0]
+    for arm, pull in enumerate(pulls):
+        pull -= extra[:, arm * q : (arm + 1) * q]
     return singular
 
 
@@ -337,7 +356,8 @@ def _as_matrices(M):
 def _out_of_reach(objective, factor, rows):
     """Which new rows (k,) have a part in a direction in which the curvature is flat, so that it cannot be inverted."""
     out = np.zeros(rows.n_rows, dtype=bool)
-    if not factor.nullity and not (factor.iterative and not is_penalised(objective)):
+    taken_out = np.any(getattr(factor.curvature, "unmoved", False))  # flat directions that count in no nullity
+    if not factor.nullity and not taken_out and not (factor.iterative and not is_penalised(objective)):
         return out
     U = np.ones((1, objective.n_outputs))
     if objective.loss.shift_invariant:  # its own flat direction, a common shift, is in no row's pull

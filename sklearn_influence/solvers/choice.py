@@ -66,12 +66,16 @@ def _shape(objective, representation):
 
 def direct_size(objective, representation="primal"):
     """How many unknowns of an objective a direct solve factors together."""
+    if hasattr(objective, "direct_size"):
+        return objective.direct_size(representation)
     width = _shape(objective, representation)[0] + objective.fit_intercept
     return width if objective.loss.separable else width * objective.n_outputs
 
 
 def cost_in_passes(objective, representation="primal", share=1.0):
     """What a direct factor costs, in passes ``X' W X V`` over the rows, where a ``share`` of them is multiplied out."""
+    if hasattr(objective, "cost_in_passes"):
+        return objective.cost_in_passes(representation, share)
     d, entries = _shape(objective, representation)
     q = objective.n_outputs
     pairs = q if objective.loss.separable else q * (q - 1) / 2

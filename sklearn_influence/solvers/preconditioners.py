@@ -30,7 +30,7 @@ def make_preconditioner(curvature, name, n_directions):
     # Where no penalty bounds the rank, a factor also finds the directions that are flat.
     if width <= k + 1 or (not is_penalised(curvature) and width * together <= _FACTORED):
         return Exact(Direct().factor(curvature))
-    return Principal(curvature, k)
+    return Principal(curvature, k) if hasattr(curvature, "on_directions") else Diagonal(curvature)
 
 
 class Identity:

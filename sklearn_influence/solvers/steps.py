@@ -87,7 +87,8 @@ def relative_norms(left, size):
 
 def is_penalised(curvature):
     """Whether all coefficients of a curvature or an objective are: it then has its full rank off the intercepts."""
-    return bool((curvature.penalty[:, : curvature.design.n_features] > 0).all())
+    coefficients = curvature.penalty[:, : curvature.design.width - curvature.design.fit_intercept]
+    return bool((coefficients > 0).all())
 
 
 def damped_option(damping):
