@@ -16,14 +16,13 @@ from ._backend import check_memory
 from ._design import Design
 from ._device_design import design_of
 from ._parallel import block_size, blocks
+from ._pivoted import PivotedCoordinates
 from .curvature import to_outputs, to_vector
 from .primal import PrimalObjective
 
 _EPS = np.finfo(float).eps
 # The part of the working memory that a block of products may take: larger ones are no faster.
 _SHARE = 1 / 16
-# Rows of a triangular matrix that are gathered at a time.
-_PANEL = 512
 
 
 class RowSpan:
@@ -96,46 +95,22 @@ class PrincipalSpan(RowSpan):
 
 
 class TriangularSpan(RowSpan):
-    """Coordinates of sparse rows in which some of them, as many as the rank, are a lower triangular matrix L.
+    """Coordinates of sparse rows in which some of them are a lower triangular matrix, :class:`PivotedCoordinates`.
 
-    A Cholesky factor of the Gram matrix of the rows, each of length 1, in the order that the pivots find: of the first
-    r rows, ``X_P = L B'``, the basis is ``B = X_P' L^-T``, and is never formed. Rows whose distance from the span of
-    those before is below about 1e-6 of their length lie in it. A thirtieth of the operations of
-    :class:`PrincipalSpan`, and one array of (n, n) instead of three.
+    A thirtieth of the operations of :class:`PrincipalSpan`, and one array of (n, n) instead of three.
     """
 
     def __init__(self, X):
-        K, lengths = _unit_gram(X)
-        n = len(K)
-        L, order, rank = _backend.pivoted_cholesky(K, n * _EPS)
-        self.rows = L[:, :rank] if 2 * rank > n else L[:, :rank].copy()
-        back = np.argsort(order)
-        for part in blocks(rank, _PANEL):  # in place
-            self.rows[:, part] = self.rows[back, part]
-        self.rows *= lengths
-        self._pivots, self._sparse = order[:rank], X
+        self._coordinates, self._sparse = PivotedCoordinates(*_unit_gram(X)), X
+        self.rows = self._coordinates.rows
 
     def to_features(self, T):
         alpha = np.zeros((len(self.rows), T.shape[1]))
-        alpha[self._pivots] = self._solve(T, transposed=True)
+        alpha[self._coordinates.pivots] = self._coordinates.solve(T, transposed=True)
         return self._sparse.T @ alpha
 
     def from_features(self, W):
-        return self._solve(_product(self._sparse, W)[self._pivots])
-
-    def _solve(self, B, transposed=False):
-        """``L^-1 B`` or ``L^-T B``, by panels: L lies in the rows in their own order."""
-        out = np.array(B, dtype=np.float64)
-        panels = blocks(len(out), _PANEL)
-        for part in reversed(panels) if transposed else panels:
-            L = self.rows[self._pivots[part], : part.stop]
-            before, own = L[:, : part.start], L[:, part]
-            if transposed:
-                out[part] = _backend.triangular_solve(own, out[part], transposed=True)
-                out[: part.start] -= before.T @ out[part]
-            else:
-                out[part] = _backend.triangular_solve(own, out[part] - before @ out[: part.start])
-        return out
+        return self._coordinates.solve(_product(self._sparse, W)[self._coordinates.pivots])
 
 
 def row_span(X, *, triangular=False):

@@ -138,7 +138,8 @@ def _with_room(objective, factor, change, targets):
         return objective.with_room(factor, change.rows, change.X, targets)
     if primal is objective or k == 0:
         return objective, factor, objective.read_rows(change.X)
-    if objective.n_rows + k < primal.design.n_features:
+    together = 1 if objective.outputs_apart else objective.n_outputs
+    if (objective.n_rows + k) * together < primal.design.width - primal.fit_intercept:
         roomy = objective.append(change.X, targets, np.zeros(k))
         roomy = roomy.with_(sample_weight=np.append(objective.sample_weight, np.zeros(k)))
     else:

@@ -11,21 +11,23 @@ from sklearn_influence.primal import PrimalObjective
 LOSSES = {"squares": (SquaredError(), 1), "targets": (SquaredError(), 3), "logistic": (Logistic(), 1)}
 LOSSES["softmax"] = (Softmax(), 3)
 SIZES = [4, 6, 5]
+# More weights than outputs of its rows, and few biases: free ones alone must not fit the rows.
+WIDE = [30, 3, 2]
 
 
-def problem(kind, n=30, balanced=False, seed=0):
-    """Features (n, 4), and (y, loss, weighting) of a kind of loss."""
+def problem(kind, n=30, balanced=False, seed=0, d=SIZES[0]):
+    """Features (n, d), and (y, loss, weighting) of a kind of loss."""
     rng, (loss, q) = np.random.default_rng(seed), LOSSES[kind]
     codes = None if loss.quadratic else np.arange(n) % max(q, 2)
     y = rng.standard_normal((n, q)) if codes is None else codes
     weight = np.ones(n) if balanced else rng.random(n) + 0.5
-    return rng.standard_normal((n, SIZES[0])) + 0.5, (y, loss, Weighting(weight, codes, balanced=balanced))
+    return rng.standard_normal((n, d)) + 0.5, (y, loss, Weighting(weight, codes, balanced=balanced))
 
 
-def network(kind, activation="tanh", trained=None, seed=0):
+def network(kind, activation="tanh", trained=None, seed=0, hidden=SIZES):
     """A network with as many outputs as a kind of loss has, in scikit-learn's parametrisation."""
     rng = np.random.RandomState(seed)
-    sizes = [*SIZES, LOSSES[kind][1]]
+    sizes = [*hidden, LOSSES[kind][1]]
     net = Network.random(sizes, activation, sigma_w=1.3, sigma_b=0.5, random_state=rng)
     weights = [c * W for c, W in zip(net.weight_scales, net.weights, strict=True)]
     return Network(weights, [0.5 * b for b in net.biases], activation, trained=trained)
@@ -38,10 +40,10 @@ def penalties(net, penalty=0.4, free_biases=True):
     return out
 
 
-def of_network(kind, *, rows=None, activation="tanh", trained=None, free_biases=True, balanced=False, penalty=0.4):
+def of_network(kind, *, sizes=SIZES, n=30, rows=None, free_biases=True, balanced=False, penalty=0.4, **options):
     """An MLP's objective at its weights: parameters are the weights themselves, biases are free."""
-    X, rest = problem(kind, balanced=balanced)
-    net = network(kind, activation, trained)
+    X, rest = problem(kind, n=n, balanced=balanced, d=sizes[0])
+    net = network(kind, hidden=sizes, **options)
     start = net.params if free_biases else None
     given = NetworkRows(net, X, start)
     params = net.params.copy() if free_biases else np.zeros(net.n_params)

@@ -13,7 +13,7 @@ LEVELS = [
     {"_matrices"},
     {"_backend"},
     {"_validation", "_parallel", "losses"},
-    {"_design", "_minibatch", "networks"},
+    {"_design", "_minibatch", "_pivoted", "networks"},
     {"_device_design", "kernels"},
     {"curvature", "solvers", "objective"},
     {"fisher"},

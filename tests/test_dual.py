@@ -66,7 +66,7 @@ def test_coordinates_by_panels_and_blocks(monkeypatch):
     """As many rows as fill several panels, in blocks that end elsewhere, and fewer ranks than rows."""
     X = sparse.random(90, 400, density=0.05, format="csr", random_state=0)
     X = sparse.vstack([X, X[:10], X[20:25] + X[30:35]], format="csr")
-    monkeypatch.setattr(dual, "_PANEL", 16)
+    monkeypatch.setattr("sklearn_influence._pivoted._PANEL", 16)
     monkeypatch.setattr(dual, "block_size", lambda *args, **options: 23)
     for triangular in (False, True):
         span = dual.row_span(X, triangular=triangular)

@@ -2,5 +2,6 @@
 
 from .objective import JacobianObjective
 from .rows import ArrayRows, NetworkRows
+from .span import SpannedObjective, fits_better, is_spanned
 
-__all__ = ["ArrayRows", "JacobianObjective", "NetworkRows"]
+__all__ = ["ArrayRows", "JacobianObjective", "NetworkRows", "SpannedObjective", "fits_better", "is_spanned"]
