@@ -179,5 +179,11 @@ class JacobianObjective(PrimalObjective):
         # Passes of few vectors run at about a quarter of the rate of the large products.
         return products / (4 * (4 * rows * size if representation == "dual" else self.design.operations))
 
+    # -- inputs --------------------------------------------------------------------------------------------------------
+
     def perturbation_gradients(self, rows, onto):
-        raise ValueError("input_sensitivity is not available for Jacobians of networks; ask X_new for a change.")
+        design = self.design.take(rows)
+        eta = design.dot(onto)
+        W = self.output_curvatures(rows)
+        weighed = W[:, :, None] * eta if W.ndim == 2 else W @ eta
+        return design.perturbation_gradients(self.output_gradients(rows), weighed, onto, self.params).transpose(1, 0, 2)

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from .._parallel import block_size, blocks
+from ..networks.features import jacobian_slopes, output_slopes
 
 # The part of the working memory for blocks of Jacobians.
 _SHARE = 1 / 8
@@ -135,6 +136,9 @@ class ArrayRows(Rows):
         J, offsets = np.concatenate([self._J, rows.jacobian()]), np.concatenate([self.offsets, rows.offsets])
         return ArrayRows(J, offsets, self.shifts)
 
+    def perturbation_gradients(self, u, V, onto, params):
+        raise ValueError("Jacobians that are held as arrays have no derivative by the inputs of their rows.")
+
     def dot(self, V):
         """``J_i V`` (n, q, k) for V (p, k)."""
         return (self._J.reshape(-1, self.width) @ V).reshape(self.n_rows, self.n_outputs, -1)
@@ -247,3 +251,18 @@ class NetworkRows(Rows):
     def pulls(self, U):
         """``J_i' u_i`` of each row (p, n) for U (n, q)."""
         return self.network.pulls(self.X, U)
+
+    def perturbation_gradients(self, u, V, onto, params):
+        """``onto' d(J_i' u_i)/dx``, u_i (n, q) at the outputs ``f0_i + J_i params``: (n, c, d).
+
+        Of two terms: the change of J_i, and that of u_i, by ``V_i = W_i J_i onto`` (n, q, c) along the outputs' own.
+        """
+        out = np.empty((self.n_rows, onto.shape[1], self.n_features))
+        moved = params if self.start is None else params - self.start
+        for part in self._passes(4 * onto.shape[1]):
+            X = self.X[part]
+            out[part] = jacobian_slopes(self.network, X, onto, u[part, :, None])
+            out[part] += output_slopes(self.network, X, V[part])
+            if moved.any():
+                out[part] += jacobian_slopes(self.network, X, moved[:, None], V[part])
+        return out

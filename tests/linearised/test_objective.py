@@ -163,6 +163,22 @@ def test_edited_rows_are_rows_of_a_new_objective(kind):
     np.testing.assert_array_equal(again.gradient(), fresh.gradient())
 
 
+@pytest.mark.parametrize("moved", [0.0, 0.3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_input_sensitivity_is_the_finite_difference(kind, moved):
+    objective = of_network(kind)
+    objective = objective.with_(params=objective.params + moved)
+    onto, rows = np.random.default_rng(0).standard_normal((objective.n_params, 3)), np.array([2, 7])
+    got, step = objective.perturbation_gradients(rows, onto), 1e-6
+    for j in range(4):
+        shift = step * np.eye(4)[j]
+        up, down = (objective.replace(rows, objective.design.X[rows] + sign * shift) for sign in (1, -1))
+        slope = onto.T @ (up.sample_gradients(rows) - down.sample_gradients(rows)) / (2 * step)
+        np.testing.assert_allclose(got[:, :, j], slope, rtol=1e-6, atol=1e-7)
+    with pytest.raises(ValueError, match="held as arrays"):
+        of_network(kind, rows="array").perturbation_gradients(rows, onto)
+
+
 def test_sums_of_squared_outputs():
     objective, delta = (
         of_network("targets"),
