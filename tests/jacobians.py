@@ -48,7 +48,7 @@ def of_network(kind, *, sizes=SIZES, n=30, rows=None, free_biases=True, balanced
     given = NetworkRows(net, X, start)
     params = net.params.copy() if free_biases else np.zeros(net.n_params)
     if rows == "array":
-        given = ArrayRows(given.jacobian(), given.offsets, given.shifts)
+        given = ArrayRows(given.jacobian(), given.offsets, given)
     return JacobianObjective(given, *rest, penalties(net, penalty, free_biases), params)
 
 
@@ -64,7 +64,8 @@ def linear_pair(kind, penalty=0.4, balanced=False):
     whole[:, -1] = 0.0
     vector = np.concatenate([np.full(q * d, penalty), np.zeros(q)])
     params = 0.3 * np.random.default_rng(1).standard_normal(q * (d + 1))
-    held = ArrayRows(J, shifts=slice(q * d, q * d + q))
+    one_layer = Network([np.zeros((d, q))], [np.zeros(q)], "identity")
+    held = ArrayRows(J, behind=NetworkRows(one_layer, X))
     return PrimalObjective(X, *rest, whole, params, True), JacobianObjective(held, *rest, vector, params)
 
 

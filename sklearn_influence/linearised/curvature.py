@@ -30,9 +30,9 @@ class GaussNewton:
     Notes
     -----
     Known flat directions are no part of the curvature that is solved with, and no part of its solutions: parameters
-    that move no output and have no penalty, such as the bias of a relu unit that no row activates, and the common shift
-    of parameters without penalty that are added to the outputs, where the loss does not see it. No row's gradient has a
-    part along them. In the dense form they are given a curvature of their own, so that Cholesky applies.
+    that move no output and have no penalty, such as the bias of a relu unit that no row activates, and those of
+    :meth:`Rows.flats`. No row's gradient has a part along them. In the dense form they are given a curvature of their
+    own, so that Cholesky applies.
     """
 
     common_shifts = False  # a shift of the outputs has no parameters of its own but along the gauge, which is taken out
@@ -42,12 +42,7 @@ class GaussNewton:
         self.n_outputs, self.shift_invariant = design.n_outputs, shift_invariant
         # One output has a dense form whose small eigenvalues are taken from the rows; several mix in the parameters.
         self.coupled = self.n_outputs > 1
-        shifts = design.shifts
-        free = shift_invariant and shifts is not None and not penalty[0, shifts].any()
-        self.gauge = np.zeros(penalty.shape[1])
-        if free:
-            self.gauge[shifts] = 1.0 / np.sqrt(self.n_outputs)
-        self._lent = 0.0
+        self._lent = None
 
     @property
     def shape(self):
@@ -93,10 +88,10 @@ class GaussNewton:
         weights = self.weights.take(rows) if isinstance(self.weights, MixedWeights) else self.weights[rows]
         penalty = np.zeros_like(self.penalty) if retained is None else self.penalty - retained.penalty
         part = self._with(self.design.take(rows), weights, penalty)
-        part.gauge = np.zeros_like(self.gauge)  # the curvature along it stays
         part.unmoved = np.zeros_like(self.unmoved)
-        if retained is not None:  # what moves an output now needs no curvature that was given to it
-            part._lent = (self.unmoved & ~retained.unmoved).astype(float)
+        part.gauge = np.zeros(0, dtype=np.intp), np.zeros((0, 0))
+        if retained is not None:  # each has a curvature of its own along its flat directions
+            part._lent = self, retained
         return part
 
     # -- products ------------------------------------------------------------------------------------------------------
@@ -141,12 +136,45 @@ class GaussNewton:
             out += np.einsum("ij,ij->j", G, G)
         return out
 
+    # -- known flat directions -----------------------------------------------------------------------------------------
+
+    @cached_property
+    def _used(self):
+        """The rows with weight."""
+        used = self.weights_by_output().any(axis=1)
+        return self.design if used.all() else self.design.take(np.flatnonzero(used))
+
     @cached_property
     def unmoved(self):
         """(p,): parameters that move no output of a row with weight, and have no penalty."""
         if self.penalty.all():
             return np.zeros(self.penalty.size, bool)
-        return self.diagonal() == 0.0
+        return (self.penalty[0] == 0) & ~self._used.moving()
+
+    @cached_property
+    def gauge(self):
+        """The other known flat directions: the k parameters that they concern, and an orthonormal basis (k, r)."""
+        if self.penalty.all():
+            return np.zeros(0, dtype=np.intp), np.zeros((0, 0))
+        places, V = self._used.flats(self.shift_invariant)
+        V = V[:, ~(V[self.penalty[0, places] > 0] != 0).any(axis=0)]
+        V = np.where(self.unmoved[places, None], 0.0, V)
+        V = V[:, V.any(axis=0)]
+        concerned = V.any(axis=1)
+        return places[concerned], np.linalg.qr(V[concerned])[0]
+
+    @cached_property
+    def _size(self):
+        """The curvature that flat directions are given: that of the parameters around."""
+        places = self.gauge[0]
+        return float(self.diagonal()[places].mean()) or 1.0 if len(places) else 1.0
+
+    def _lend(self, H, size, sign=1.0):
+        """Add a curvature of a ``size`` along the known flat directions to a dense H, in place."""
+        add_to_diagonal(H, sign * size * self.unmoved)
+        places, Q = self.gauge
+        if len(places):
+            H[np.ix_(places, places)] += sign * size * (Q @ Q.T)
 
     def dense(self):
         """The one block, (p, p) in the coordinates of :meth:`encode`, in a list, and which block is whose."""
@@ -163,17 +191,18 @@ class GaussNewton:
         turn_up(H)
         add_to_diagonal(H, self.penalty[0])
         self.__dict__["_diagonal"] = np.diagonal(H).copy()
-        add_to_diagonal(H, self.unmoved.astype(float) + self._lent)
-        along = np.flatnonzero(self.gauge)
-        if len(along):
-            own = self._diagonal[along].mean() or 1.0
-            H[np.ix_(along, along)] += own * np.outer(self.gauge[along], self.gauge[along])
+        if self._lent is None:
+            self._lend(H, self._size)
+        else:
+            before, after = self._lent
+            before._lend(H, before._size)
+            after._lend(H, before._size, -1.0)
         return [H], [0]
 
     def rank_bound(self, o):
         """What the rank of the dense block cannot exceed."""
-        unmoved = np.count_nonzero(self.unmoved)
-        return np.count_nonzero(self.weights) + np.count_nonzero(self.penalty) + unmoved
+        known = np.count_nonzero(self.unmoved) + self.gauge[1].shape[1]
+        return np.count_nonzero(self.weights) + np.count_nonzero(self.penalty) + known
 
     def form(self, o, V):
         """V' H V (k, k) from the rows themselves, and how much of it is rounding (k,), of one output."""
@@ -184,16 +213,20 @@ class GaussNewton:
             eta = J @ V
             form += (eta * w).T @ eta
             noise += (w * (4 * np.finfo(float).eps * (np.abs(J) @ size)) ** 2).sum(axis=0)
-        form += V[self.unmoved].T @ V[self.unmoved]
+        for along in (V[self.unmoved], self.gauge[1].T @ V[self.gauge[0]]):
+            form += self._size * along.T @ along
         return form, noise
 
     # -- coordinates ---------------------------------------------------------------------------------------------------
 
     def off_gauge(self, B):
         """(p, k) without its part along known flat directions."""
-        if self.gauge.any():
-            B = B - self.gauge[:, None] * (self.gauge @ B)
-        return np.where(self.unmoved[:, None], 0.0, B) if self.unmoved.any() else B
+        places, Q = self.gauge
+        if not len(places) and not self.unmoved.any():
+            return B
+        B = np.where(self.unmoved[:, None], 0.0, B)
+        B[places] -= Q @ (Q.T @ B[places])
+        return B
 
     def split_common(self, B):
         return None, self.off_gauge(B)

@@ -14,6 +14,8 @@ from ..networks.features import jacobian_slopes, output_slopes
 
 # The part of the working memory for blocks of Jacobians.
 _SHARE = 1 / 8
+# Activations that pass on what they get as it is, where they pass it on.
+_LINEAR = ("identity", "relu")
 # Jacobians of a block, in numbers: symmetric products run at their rate from here on, and a copy stays near the cache.
 _BLOCK = 2**23
 
@@ -29,14 +31,11 @@ class Rows:
         Parameters, p.
     offsets : ndarray of shape (n, q)
         f0.
-    shifts : slice or None
-        The parameters that are added to the outputs, one to each, whatever the row.
     """
 
     fit_intercept = is_sparse = False  # free parameters are among the others, and Jacobians are dense
     device, dtype = "cpu", np.dtype(np.float64)
     movable = False  # to another device
-    shifts = None
 
     @property
     def n_entries(self):
@@ -79,6 +78,18 @@ class Rows:
             out[part] = np.sqrt(np.maximum(np.linalg.eigvalsh(J @ J.transpose(0, 2, 1))[:, -1], 0.0))
         return out
 
+    def moving(self):
+        """(p,): whether each parameter moves an output of any row."""
+        out = np.zeros(self.width, bool)
+        for _, J in self.jacobians():
+            out |= J.any(axis=(0, 1))
+        return out
+
+    def flats(self, shift_invariant):
+        """Directions that are known to move no output of any row, or all of a row's alike where the loss does not see
+        that: the k parameters that they concern, and the directions (k, r)."""
+        return np.zeros(0, dtype=np.intp), np.zeros((0, 0))
+
     def pulled_onto(self, U, onto, out=None):
         """``onto' J_i' u_i`` (c, n) for U (n, q) and onto (p, c), into ``out`` where given."""
         out = np.empty((onto.shape[1], self.n_rows)) if out is None else out
@@ -98,8 +109,8 @@ class ArrayRows(Rows):
     J : ndarray of shape (n, q, p)
     offsets : ndarray of shape (n, q), optional
         f0; zeros by default.
-    shifts : slice, optional
-        As in :class:`Rows`.
+    behind : NetworkRows, optional
+        The same rows of a network whose biases are the last parameters.
 
     Examples
     --------
@@ -110,18 +121,24 @@ class ArrayRows(Rows):
            [7.]])
     """
 
-    def __init__(self, J, offsets=None, shifts=None):
+    def __init__(self, J, offsets=None, behind=None):
         self._J = J
         self.n_rows, self.n_outputs, self.width = J.shape
         self.n_features = self.width
         self.offsets = np.zeros(J.shape[:2]) if offsets is None else offsets
-        self.shifts = shifts
+        self._behind = behind
 
     def jacobian(self):
         return self._J
 
+    def flats(self, shift_invariant):
+        if self._behind is None:
+            return super().flats(shift_invariant)
+        places, V = self._behind.flats(shift_invariant)
+        return places + self.width - self._behind.width, V
+
     def take(self, rows):
-        return ArrayRows(self._J[rows], self.offsets[rows], self.shifts)
+        return ArrayRows(self._J[rows], self.offsets[rows], None if self._behind is None else self._behind.take(rows))
 
     def reading(self, rows):
         """Rows that are ArrayRows already: there are no features to make Jacobians of."""
@@ -130,11 +147,11 @@ class ArrayRows(Rows):
     def replace(self, positions, rows):
         J, offsets = self._J.copy(), self.offsets.copy()
         J[positions], offsets[positions] = rows.jacobian(), rows.offsets
-        return ArrayRows(J, offsets, self.shifts)
+        return ArrayRows(J, offsets)
 
     def append(self, rows):
         J, offsets = np.concatenate([self._J, rows.jacobian()]), np.concatenate([self.offsets, rows.offsets])
-        return ArrayRows(J, offsets, self.shifts)
+        return ArrayRows(J, offsets)
 
     def perturbation_gradients(self, u, V, onto, params):
         raise ValueError("Jacobians that are held as arrays have no derivative by the inputs of their rows.")
@@ -179,9 +196,6 @@ class NetworkRows(Rows):
         self.network, self.X, self.start = network, X.tocsr() if sparse.issparse(X) else X, start
         self.n_rows, self.n_features = X.shape
         self.n_outputs, self.width = network.n_outputs, network.n_params
-        last = len(network.weights) - 1
-        if network.trained[-1] == last and network.bias_scale == 1.0:
-            self.shifts = slice(self.width - self.n_outputs, self.width)
 
     @cached_property
     def offsets(self):
@@ -204,6 +218,42 @@ class NetworkRows(Rows):
 
     def jacobian(self):
         return self.network.jacobian(self.X)
+
+    def moving(self):
+        """As of other rows, of the biases; weights count as moving."""
+        out = np.ones(self.width, bool)
+        biases = out[self.network.n_weights :]
+        biases[:] = False
+        for part in blocks(self.n_rows, block_size(32 * self.n_outputs * len(biases), share=_SHARE)):
+            biases |= self.network.bias_jacobian(self.X[part]).any(axis=(0, 1))
+        return out
+
+    def flats(self, shift_invariant):
+        """The common shift of the outputs' biases; and the bias of a unit that passes every row on as it is, such as a
+        relu unit that all rows activate, against those of the next layer, which do the same."""
+        network, directions = self.network, []
+        biases = {layer: of_biases for layer, _, of_biases in network._places}
+        last = len(network.weights) - 1
+        if shift_invariant and last in biases:
+            directions.append(np.zeros(self.width - network.n_weights))
+            directions[0][biases[last].start - network.n_weights :] = 1.0
+        for layer, units in enumerate(self._passing()):
+            for unit in units if layer in biases and layer + 1 in biases else ():
+                v = np.zeros(self.width)
+                v[biases[layer].start + unit] = 1.0
+                v[biases[layer + 1]] = -network.weight_scales[layer + 1] * network.weights[layer + 1][unit]
+                directions.append(v[network.n_weights :])
+        places = np.arange(network.n_weights, self.width)
+        return places, np.array(directions).reshape(len(directions), len(places)).T
+
+    def _passing(self):
+        """Of each hidden layer the units through which every row passes as it is."""
+        passing = [np.ones(W.shape[1], bool) for W in self.network.weights[:-1]]
+        for part in self._passes(1):
+            _, slopes, _ = self.network._forward(self.X[part])
+            for units, slope in zip(passing, slopes, strict=True):
+                units &= (slope == 1.0).all(axis=0)
+        return [np.flatnonzero(units) for units in passing] if self.network.activation in _LINEAR else []
 
     def take(self, rows):
         other = copy.copy(self)

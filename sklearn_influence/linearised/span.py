@@ -63,9 +63,7 @@ class SpannedObjective(JacobianObjective):
         self._span.rows = J[:, :rank]  # held once
         J[:, rank:] = _by_biases(rows).reshape(size, -1)
         penalty = np.concatenate([np.full(rank, self.strength[0, 0]), np.zeros(n_biases)])
-        held = ArrayRows(
-            J.reshape(rows.n_rows, rows.n_outputs, -1), rows.offsets, _moved(rows.shifts, rank - n_weights)
-        )
+        held = ArrayRows(J.reshape(rows.n_rows, rows.n_outputs, -1), rows.offsets, rows)
         super().__init__(held, primal.y, primal.loss, primal.weighting, penalty, primal.params)
         self.params = self.from_params(primal.params)
         self.outside = float(np.linalg.norm(primal.params - self.to_params(self.params)))
@@ -104,7 +102,7 @@ class SpannedObjective(JacobianObjective):
             K = own.network.gram(rows.X[part], own.X, biases=False)
             J[part.start * q : part.stop * q, :rank] = self._span.solve(K[:, pivots].T).T
         J[:, rank:] = _by_biases(rows).reshape(len(J), -1)
-        return ArrayRows(J.reshape(rows.n_rows, q, -1), rows.offsets, self.design.shifts)
+        return ArrayRows(J.reshape(rows.n_rows, q, -1), rows.offsets)
 
     # -- parameters ----------------------------------------------------------------------------------------------------
 
@@ -158,7 +156,3 @@ def _by_biases(rows):
     for part in blocks(rows.n_rows, block_size(48 * rows.n_outputs * out.shape[2], share=0.25)):
         out[part] = rows.network.bias_jacobian(rows.X[part])
     return out
-
-
-def _moved(part, by):
-    return None if part is None else slice(part.start + by, part.stop + by)

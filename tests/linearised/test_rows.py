@@ -19,7 +19,7 @@ def pair(make=np.asarray, start=True):
 def rows(request, monkeypatch):
     monkeypatch.setattr("sklearn_influence.linearised.rows.block_size", lambda *args, **kwargs: 7)
     rows, J = pair(sparse.csr_array if request.param == "sparse" else np.asarray)
-    return (ArrayRows(J, rows.offsets, rows.shifts) if request.param == "array" else rows), J
+    return (ArrayRows(J, rows.offsets, rows) if request.param == "array" else rows), J
 
 
 def test_products_are_those_of_the_jacobians(rows):
@@ -47,9 +47,26 @@ def test_some_rows_are_these_rows(rows):
         np.testing.assert_array_equal(part.norms(), rows.norms()[some])
 
 
-def test_parameters_that_shift_the_outputs_are_known(rows):
+def test_parameters_that_move_an_output_are_known(rows):
     rows, J = rows
-    np.testing.assert_array_equal(J[:, :, rows.shifts], np.broadcast_to(np.eye(3), (30, 3, 3)))
+    assert rows.moving().all()
+    places, V = rows.flats(True)
+    np.testing.assert_allclose(J[:, :, places] @ V, 1.0)  # the common shift
+    assert rows.flats(False)[1].shape == (len(places), 0)
+
+
+def test_units_that_pass_every_row_on_have_a_bias_that_others_take_over():
+    X, _ = problem("softmax")
+    net = network("softmax", "relu")
+    net.biases[0][:3], net.biases[1][1], net.biases[0][3] = 20.0, 400.0, -50.0
+    rows = NetworkRows(net, X)
+    places, V = rows.flats(False)
+    J = rows.jacobian()
+    assert V.shape[1] >= 4 and np.abs(J[:, :, places] @ V).max() < 1e-13 * np.abs(J).max()
+    np.testing.assert_array_equal(rows.moving()[places], J[:, :, places].any(axis=(0, 1)))
+    assert not rows.moving()[net.n_weights + 3]
+    assert NetworkRows(network("softmax", "identity"), X).flats(False)[1].shape == (14, 11)
+    assert NetworkRows(network("softmax", "relu", trained=(2,)), X).flats(False)[1].shape == (3, 0)
 
 
 @pytest.mark.parametrize("known", [True, False])
