@@ -225,10 +225,8 @@ def _largest_row_bound(objective):
 def _profile_bound(objective):
     """The bound by strong convexity once the intercept is minimised over, or inf where it does not apply."""
     d = objective.design.n_features
-    if objective.n_outputs != 1 or not d:
-        return np.inf
     mu = _least_penalty(objective)
-    if mu <= 0:
+    if mu <= 0 or not d or (objective.n_outputs != 1 and objective.outputs_apart):
         return np.inf
     free = objective.fit_intercept and objective.penalty[0, d] == 0
     profiled = _minimise_intercept(objective) if free else objective

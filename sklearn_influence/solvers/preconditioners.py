@@ -30,7 +30,9 @@ def make_preconditioner(curvature, name, n_directions):
     # Where no penalty bounds the rank, a factor also finds the directions that are flat.
     if width <= k + 1 or (not is_penalised(curvature) and width * together <= _FACTORED):
         return Exact(Direct().factor(curvature))
-    return Principal(curvature, k) if hasattr(curvature, "on_directions") else Diagonal(curvature)
+    if not hasattr(curvature, "on_directions"):  # outputs have no features in common
+        return Sketched(curvature, min(n_directions * curvature.n_outputs, _UNKNOWNS // 2, width // 2))
+    return Principal(curvature, k)
 
 
 class Identity:
@@ -148,6 +150,36 @@ class Principal(Diagonal):
         theta *= self._inverse
         theta += self._Q @ along
         return self._curvature.decode_about(self._mean, theta)
+
+
+class Sketched(Diagonal):
+    """The exact curvature on directions of its own, and its diagonal elsewhere, for a curvature of any Jacobians.
+
+    As :class:`Principal`, ``M^-1 = D^-1 + Q (E^-1 - I) Q'`` with ``Q'DQ = I`` and ``E = Q'HQ``; Q is found by powers of
+    the curvature, scaled to unit diagonal, on random vectors. Source: Halko, Martinsson and Tropp (2011), algorithm
+    4.4. Cost: three products with as many vectors as directions.
+    """
+
+    def __init__(self, curvature, n_directions):
+        super().__init__(curvature)
+        self.name = f"preconditioned by the curvature on {n_directions} directions of its own"
+        penalty = curvature.penalty[0][:, None]
+        rest, share = curvature.diagonal()[:, None] - penalty, 1.0
+        U = np.random.default_rng(0).standard_normal((len(rest), n_directions))
+        for _ in range(_POWERS + 1):
+            D = penalty + share * rest
+            root = np.sqrt(np.divide(1.0, D, out=np.zeros_like(D), where=D > 0))
+            U = np.linalg.qr(root * curvature.matmat(root * U))[0]
+            H = U.T @ (root * curvature.matmat(root * U))
+            # What the directions leave of the rows' part is at most about as much of its diagonal as they last hold.
+            share *= min(float(np.linalg.eigvalsh(H)[0]), 1.0)
+        self._inverse = (root**2)[None]
+        self._Q, self._correction = root * U, _inverse_less_identity(H)
+
+    def __call__(self, R):
+        R = self._curvature.off_gauge(R)
+        out = self._inverse[0] * R + self._Q @ (self._correction @ (self._Q.T @ R))
+        return self._curvature.off_gauge(out)
 
 
 def _inverse_less_identity(E):

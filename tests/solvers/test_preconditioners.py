@@ -3,13 +3,21 @@
 import numpy as np
 import pytest
 from curvatures import KINDS, dense, hessian, sides
+from jacobians import of_network
 from scipy import sparse
 
 from sklearn_influence._design import Design
 from sklearn_influence.curvature import Hessian, MixedWeights
 from sklearn_influence.losses import Softmax
 from sklearn_influence.solvers import ConjugateGradient
-from sklearn_influence.solvers.preconditioners import Diagonal, Exact, Identity, Principal, make_preconditioner
+from sklearn_influence.solvers.preconditioners import (
+    Diagonal,
+    Exact,
+    Identity,
+    Principal,
+    Sketched,
+    make_preconditioner,
+)
 
 
 def decaying(kind="single", *, n=300, d=40, power=1.5, penalty=1e-3, intercept_penalty=0.0, units=1.0, make=np.asarray):
@@ -201,3 +209,21 @@ def test_names():
     for name in ("principal", "diagonal", None):
         preconditioner = make_preconditioner(H, name, 2)
         assert preconditioner.nullity == 0 and np.isnan(preconditioner.rcond) and preconditioner.name
+
+
+@pytest.mark.parametrize("kind", ["logistic", "targets", "softmax"])
+def test_sketched_is_its_definition_and_saves_iterations(kind, monkeypatch):
+    H = of_network(kind).curvature()
+    P = Sketched(H, 12)
+    D, Q = 1 / P._inverse[0], P._Q
+    np.testing.assert_allclose(Q.T @ (D * Q), np.eye(12), atol=1e-10)
+    E = Q.T @ H.matmat(Q)
+    R = H.off_gauge(np.random.default_rng(0).standard_normal((len(D), 2)))
+    along = Q.T @ R  # there E^-1, and D^-1 across
+    np.testing.assert_allclose(P(R), H.off_gauge((R - D * (Q @ along)) / D + Q @ np.linalg.solve(E, along)), rtol=1e-8)
+    monkeypatch.setattr("sklearn_influence.solvers.preconditioners._FACTORED", 0)
+    B = H.matmat(np.random.default_rng(2).standard_normal((len(D), 3)))
+    solvers = (ConjugateGradient(n_directions=24), ConjugateGradient(preconditioner="diagonal"))
+    sketched, diagonal = (solver.factor(H)(B)[1] for solver in solvers)
+    assert "of its own" in sketched.reason and sketched.converged
+    assert sketched.iterations < 0.8 * diagonal.iterations
