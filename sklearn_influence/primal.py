@@ -306,20 +306,23 @@ class PrimalObjective:
         return RowCurvatures(placed(self.design.take(rows), "cpu"), MixedWeights(s * a[rows], np.sqrt(s) * b[rows]))
 
     def _outer_product(self):
-        """Outer products of the rows' gradients, which have the Hessian's units: those of squared losses are divided
-        by the variance of the residuals, where a log loss is a log likelihood already."""
-        s, u = self.sample_weight[:, None], self._gradient_by_output
-        if self.loss.quadratic:
-            variance = (s * u**2).sum(axis=0) / max(s.sum(), np.finfo(float).tiny)
-            u = u / np.sqrt(np.where(variance > 0, variance, 1.0))
         return EmpiricalFisher(
             self.design,
-            np.sqrt(s) * u,
+            np.sqrt(self.sample_weight)[:, None] * self._scaled_gradients(),
             self.penalty,
             coupled=not self.loss.separable,
             truth=self.curvature(),
             shift_invariant=self.loss.shift_invariant,
         )
+
+    def _scaled_gradients(self):
+        """u (n, q), of whose outer products the sum has the Hessian's units: those of squared losses are divided by the
+        variance of the residuals, where a log loss is a log likelihood already."""
+        s, u = self.sample_weight[:, None], self._gradient_by_output
+        if not self.loss.quadratic:
+            return u
+        variance = (s * u**2).sum(axis=0) / max(s.sum(), np.finfo(float).tiny)
+        return u / np.sqrt(np.where(variance > 0, variance, 1.0))
 
     def outputs_change(self, delta, X=None):
         X = self.design if X is None else X

@@ -256,6 +256,9 @@ class GaussNewton:
     def decode_inverse(self, M):
         return self.decode(self.decode(M).T)
 
+    def minibatch(self):
+        raise ValueError("solver='stochastic' is not available for Jacobians of networks; use solver='cg'.")
+
 
 class RowCurvatures:
     """``J_i' W_i J_i`` of some rows whose outputs mix, the i-th for the i-th column of what is multiplied.

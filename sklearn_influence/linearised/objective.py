@@ -8,6 +8,7 @@ from .._parallel import block_size, blocks
 from ..curvature import MixedWeights
 from ..primal import PrimalObjective
 from .curvature import GaussNewton, RowCurvatures
+from .fisher import JacobianFisher
 
 
 class JacobianObjective(PrimalObjective):
@@ -122,10 +123,8 @@ class JacobianObjective(PrimalObjective):
         return W if W.ndim == 3 or W.shape[1] == 1 else W[:, :, None] * np.eye(W.shape[1])
 
     def curvature(self, kind="hessian"):
-        if kind != "hessian":
-            raise ValueError(
-                f"The curvature {kind!r} is not available for Jacobians of networks; use solver='direct' or 'cg'."
-            )
+        if kind == "outer_product":
+            return self._outer_product()
         s = self.sample_weight[:, None]
         if self.loss.quadratic:
             weights = np.repeat(s, self.n_outputs, axis=1)
@@ -134,6 +133,16 @@ class JacobianObjective(PrimalObjective):
         else:
             weights = self._mixed(slice(None))
         return GaussNewton(self.design, weights, self.penalty, shift_invariant=self.loss.shift_invariant)
+
+    def _outer_product(self):
+        return JacobianFisher(
+            self.design,
+            np.sqrt(self.sample_weight)[:, None] * self._scaled_gradients(),
+            self.penalty,
+            together=not self.loss.separable,
+            truth=self.curvature(),
+            shift_invariant=self.loss.shift_invariant,
+        )
 
     def _mixed(self, rows):
         s, (a, b) = self.sample_weight[rows, None], self._curvature_factors

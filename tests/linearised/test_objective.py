@@ -10,7 +10,7 @@ from jacobians import LOSSES, dead_unit, linear_pair, of_network, problem, whole
 from sklearn_influence import parameter_space
 from sklearn_influence.editing import Removal
 from sklearn_influence.replacements import Replacements
-from sklearn_influence.solvers import ConjugateGradient, Direct
+from sklearn_influence.solvers import ConjugateGradient, Direct, Stochastic
 from sklearn_influence.solvers.choice import Auto, cost_in_passes, direct_size
 from sklearn_influence.solvers.info import listening
 
@@ -218,8 +218,8 @@ def test_what_cannot_be_asked_is_refused():
     with pytest.raises(ValueError, match="device='cuda'"):
         objective.on("cuda")
     assert objective.on("cpu") is objective
-    with pytest.raises(ValueError, match="'diagonals'"):
-        objective.curvature("diagonals")
+    with pytest.raises(ValueError, match="solver='stochastic'"):
+        Stochastic().factor(objective.curvature())(np.ones((objective.n_params, 1)))
 
 
 def test_a_new_row_that_wakes_a_unit_is_stepped_on_directly():
