@@ -18,8 +18,10 @@ WIDE = [30, 3, 2]
 def problem(kind, n=30, balanced=False, seed=0, d=SIZES[0]):
     """Features (n, d), and (y, loss, weighting) of a kind of loss."""
     rng, (loss, q) = np.random.default_rng(seed), LOSSES[kind]
-    codes = None if loss.quadratic else np.arange(n) % max(q, 2)
+    codes = np.arange(n) % max(q, 2) if balanced or not loss.quadratic else None
     y = rng.standard_normal((n, q)) if codes is None else codes
+    if loss.quadratic and balanced:  # classes as targets, as RidgeClassifier has them
+        y = 2.0 * np.eye(q)[codes] - 1.0
     weight = np.ones(n) if balanced else rng.random(n) + 0.5
     return rng.standard_normal((n, d)) + 0.5, (y, loss, Weighting(weight, codes, balanced=balanced))
 
