@@ -289,7 +289,7 @@ def _left_to_refits(effects, singular):
     """
     objective, factor = effects.objective, effects.factor
     exact = objective.loss.quadratic and not objective.penalty.any() and not factor.solver.damping
-    exact = exact and objective.outputs_apart
+    exact = exact and getattr(objective, "outputs_apart", True)  # kernels have no parameters to look at
     alone = singular & (np.abs(1.0 - effects.largest) < _ALONE) if exact else np.zeros_like(singular)
     off = objective.params - factor.minimum_norm(objective.params) if alone.any() else 0.0
     if not alone.any() or np.linalg.norm(off) > 1e-9 * np.linalg.norm(objective.params):

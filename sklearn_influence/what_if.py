@@ -122,7 +122,8 @@ class WhatIfMixin(InfluenceMixin):
 
     def _check_differentiable(self, objective, factor):
         weighed = np.count_nonzero(objective.sample_weight)
-        flat = factor.nullity or weighed < self._objective.design.width
+        few = objective.primal().outputs_apart and weighed < self._objective.design.width
+        flat = factor.nullity or few
         if flat and not is_penalised(objective):
             raise ValueError(
                 f"input_sensitivity needs a curvature without flat directions, and {type(self._final_step).__name__} "
