@@ -144,10 +144,11 @@ class Written:
 
     def __call__(self, objective):
         """The objective there, and how far the rounding went in directions that are not among its unknowns."""
-        params = self.params(objective)
-        unknowns = objective.from_params(params)
-        if np.array_equal(unknowns, objective.params):
+        held = objective.to_params(objective.params)
+        params = self.family.as_written(self.final, held)
+        if np.array_equal(params, held):  # nothing rounded, and nothing to be turned back into unknowns
             return objective, 0.0
+        unknowns = objective.from_params(params)
         lost = float(np.linalg.norm(params - objective.to_params(unknowns)))
         return objective.with_(params=unknowns), lost
 

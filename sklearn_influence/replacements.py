@@ -275,8 +275,8 @@ class _Builder:
         moved = after.params + step
         if objective.loss.quadratic:
             moved = refactored.minimum_norm(moved)
-        if behind:
-            return moved - after.params
+        if behind or objective.representation == "kernel":  # the unknowns are what they were
+            return moved - objective.params
         # A span of other rows may have coordinates of its own.
         return objective.from_params(after.to_params(moved) - objective.to_params(objective.params))
 

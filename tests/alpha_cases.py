@@ -6,12 +6,17 @@ from sklearn_influence import losses
 from sklearn_influence.alpha.roots import Roots
 
 KINDS = ("squares", "logistic", "softmax")
+CASES = (*KINDS, "squares mixed", "softmax mixed")  # what stands behind the loss: whether K mixes the outputs
 
 
 class Problem:
-    """A kernel matrix of low rank with a duplicate row, weights with a zero, and the dense W, row by row."""
+    """A kernel matrix of low rank with a duplicate row, weights with a zero, and the dense W, row by row.
 
-    def __init__(self, kind, n=14, strength=0.3, seed=0):
+    One of CASES; "mixed": K has a value for each pair of outputs, (n q, n q).
+    """
+
+    def __init__(self, name, n=14, strength=0.3, seed=0):
+        kind, *mixed = name.split()
         rng = np.random.default_rng(seed)
         features = rng.standard_normal((n, 5))
         features[3] = features[2]
@@ -31,6 +36,11 @@ class Problem:
             rows = slice(i * self.q, (i + 1) * self.q)
             self.W[rows, rows] = self.weight[i] * block
         self.K_all = np.kron(self.K, np.eye(self.q))
+        self.mixed, self.coupled = bool(mixed), bool(mixed) or kind == "softmax"
+        if mixed:
+            features = np.kron(features, np.ones((self.q, 1))) * rng.standard_normal((n * self.q, 5))
+            features[3 * self.q : 4 * self.q] = features[2 * self.q : 3 * self.q]
+            self.K = self.K_all = features @ features.T
         self.A = self.W @ self.K_all + strength * np.eye(n * self.q)
         self.B = rng.standard_normal((n, self.q, 4))
 

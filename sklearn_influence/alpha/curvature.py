@@ -9,6 +9,7 @@ from .._backend import on_device, to_numpy
 from .._parallel import block_size, blocks
 from ..solvers import ConjugateGradient, Direct
 from ..solvers.info import SolveInfo, report
+from .mixing import product
 from .preconditioner import low_rank
 from .roots import LeftOut
 from .row_blocks import RowBlocks
@@ -46,7 +47,8 @@ class KernelCurvature:
 
     @property
     def coupled(self):
-        return self.roots.coupled
+        """Whether all outputs are solved for together: the loss mixes them, or the kernel does."""
+        return self.roots.coupled or self.gram.mixed
 
     @property
     def shape(self):
@@ -83,9 +85,9 @@ class RowsCurvature:
         gram, q = self.curvature.gram, len(self.curvature.strength)
         n, rows = len(gram), slice(None) if self.rows is None else self.rows
         K = gram.matrix if self.rows is None else gram.rows(rows)
-        out, inside = np.zeros(V.shape), np.ascontiguousarray(V[: n * q]).reshape(n, -1)
-        moved = to_numpy(K @ on_device(inside, gram.device))
-        out[: n * q].reshape(n, q, -1)[rows] = self.curvature.roots.take(rows).weigh(moved.reshape(len(moved), q, -1))
+        out, inside = np.zeros(V.shape), np.ascontiguousarray(V[: n * q])
+        moved = to_numpy(product(K, on_device(inside, gram.device).reshape(n, q, -1)))
+        out[: n * q].reshape(n, q, -1)[rows] = self.curvature.roots.take(rows).weigh(moved)
         return out
 
 
@@ -125,7 +127,8 @@ class KernelFactor:
         if not isinstance(self.solver, Cheapest) or not self.curvature.coupled or "systems" in self.__dict__:
             return self
         n, q = len(self.curvature.gram), len(self.curvature.strength)
-        if (n * q) ** 3 / (1 if inverse else 3) <= k * _ITERATIONS * (2 * n + _PASSES) * n * q:
+        iteration = (2 * n * self.curvature.gram.width + _PASSES) * n * q
+        if (n * q) ** 3 / (1 if inverse else 3) <= k * _ITERATIONS * iteration:
             return self
         return KernelFactor(self.curvature, ConjugateGradient())
 
@@ -185,7 +188,7 @@ class KernelFactor:
         return on_device(np.ascontiguousarray(B), self.curvature.gram.device)
 
     def _product(self, B):
-        return to_numpy(self.curvature.gram.matrix @ self._there(B.reshape(len(B), -1))).reshape(B.shape)
+        return to_numpy(product(self.curvature.gram.matrix, self._there(B)))
 
     def _each(self, B, solve):
         """Solve the outputs of each strength by their system, in blocks of columns."""

@@ -15,6 +15,7 @@ from ..newton import Nearby
 from ..solvers import Direct
 from .curvature import KernelCurvature, KernelFactor
 from .newton import minimise
+from .system import DirectSystem, IterativeSystem
 
 # Up to this share of the rows is taken out of the inverse that is at hand; the rows that stay are factored otherwise.
 _DOWNDATED = 1 / 6
@@ -61,6 +62,7 @@ def minimise_anew(objective, *, solver, scale=None, tol=1e-10, max_iter=100):
     way = None if isinstance(solver, Direct) else "cg"
     whole, infos, systems = objective, [], {}
     coefficients, outputs = np.empty((2, objective.n_rows, objective.n_outputs))
+    start = np.broadcast_to(objective.gram.start() + objective.offset, coefficients.shape)
     K, strength = objective.gram.matrix, objective.strength
     limits = dict(tol=tol, max_iter=max_iter, solver=way)
     for rho in dict.fromkeys(strength.tolist()):
@@ -74,15 +76,15 @@ def minimise_anew(objective, *, solver, scale=None, tol=1e-10, max_iter=100):
             rho,
             alpha=objective.coefficients[:, own],
             outputs=objective._outputs_before,
-            offset=objective.offset[own],
+            offset=start[:, own],
             n_outputs=len(own),
             **limits,
         )
         infos.append(info)
         systems[rho] = info.system
     found = whole.at(coefficients, outputs)
-    factor = None
-    if objective.loss.quadratic and all(system is not None for system in systems.values()):
+    factor, kind = None, DirectSystem if isinstance(solver, Direct) else IterativeSystem
+    if objective.loss.quadratic and all(isinstance(system, kind) for system in systems.values()):
         factor = KernelFactor(found.curvature(), solver, list(systems.values()))
     return found, MinimumInfo(
         all(info.converged for info in infos),
@@ -118,7 +120,7 @@ def stationarity(objective, factor):
 def _rounding(objective):
     """What rounding of the gradient's coefficients can amount to: their length, and as a decrement."""
     error = objective.gradient_rounding()
-    roots = np.sqrt(np.maximum(objective.gram.diagonal(), 0.0))[:, None]
+    roots = objective.gram_roots()
     # Signs are random: squares add up, not sizes.
     decrement = np.sqrt(((error * roots) ** 2).sum() / objective.strength.min())
     return float(np.linalg.norm(error)), float(decrement)
@@ -186,7 +188,7 @@ def _downdated(objective, factor, edited, edit):
 
 
 def distance_bound(objective, factor, solver):
-    r"""Bound the distance of a kernel objective's coefficients from its minimiser's.
+    r"""Bound the distance of a kernel objective's parameters, the estimator's, from its minimiser's.
 
     Parameters
     ----------
@@ -199,9 +201,9 @@ def distance_bound(objective, factor, solver):
     Returns
     -------
     Bunch
-        param_bound (Euclidean, of the coefficients; inf where no bound holds), gradient_norm (of the gradient as a
-        function; of a squared loss that has converged from above), newton_decrement (where the model has converged from
-        above, by rho alone), r_nu, valid.
+        param_bound (Euclidean; inf where no bound holds), gradient_norm (of the gradient as a function; of a squared
+        loss that has converged from above), newton_decrement (where the model has converged from above, by rho alone),
+        r_nu, valid.
 
     Notes
     -----
@@ -210,35 +212,34 @@ def distance_bound(objective, factor, solver):
     the distance in the norm of the curvature is at most ``D = -log(1 - r nu) / r`` with ``nu`` the Newton decrement and
     r the largest norm of a row, ``sqrt(k(x, x) / rho)`` at most (Bach 2010, Proposition 1); at the minimum the
     coefficients are ``-s u / rho``, so that they are off by ``(|b| + e^(r D) sqrt(max s W) D) / rho``.
+
+    Where the parameters are those of the kernel's features, F is curved in them by rho at least: they are within
+    ``sqrt(b'Kb) / rho``, the gradient's norm over rho, of the minimiser's, whatever the loss.
     """
     b, (error, rounding) = objective.gradient(), _rounding(objective)
-    rho, s = float(objective.strength.min()), objective.sample_weight
-    weigh, size, solved = s[s > 0], float(np.linalg.norm(b)), True
-    settled = objective.loss.quadratic and _is_rounding(b, error)
+    rho, quadratic, featured = float(objective.strength.min()), objective.loss.quadratic, objective.gram.featured
+    settled = quadratic and _is_rounding(b, error)
     # Where rounding is all there is, its bound by the trace is enough, and saves a product with K.
-    trace = float(np.maximum(objective.gram.diagonal(), 0.0).sum())
-    norm = size * np.sqrt(trace) if settled else float(np.sqrt(max(objective.inner(b, b), 0.0)))
-    jacobians = 1 if objective.loss.separable else 2
-    r = np.sqrt(jacobians * max(float(objective.gram.diagonal().max()), 0.0) / rho)
-    quadratic, step = objective.loss.quadratic, None
-    decrement = norm / np.sqrt(rho)  # the curvature is at least rho
-    if not settled if quadratic else r * (decrement + rounding) > _TIGHT:
+    by_trace = settled and not featured
+    norm = float(np.linalg.norm(b) * np.sqrt((objective.gram_roots() ** 2).sum())) if by_trace else _norm(objective, b)
+    r = _largest_difference(objective) / np.sqrt(rho)
+    step, solved, decrement = None, True, norm / np.sqrt(rho)  # the curvature is at least rho
+    unsettled = not settled and (factor is not None or not featured)
+    if unsettled if quadratic else r * (decrement + rounding) > _TIGHT:
         factor = solver.factor(objective.curvature()).for_columns(1) if factor is None else factor
         steps, info = factor(b[:, None])
         step, solved = steps[:, 0], info.converged
         decrement = float(np.sqrt(max(objective.inner(step, b), 0.0)))
-    if objective.loss.quadratic:
-        spread_of_weights = np.sqrt(weigh.max() / weigh.min()) if len(weigh) else 1.0
-        left = spread_of_weights * size / rho if step is None else float(np.linalg.norm(step))
-        r_nu, bound = 0.0, left + spread_of_weights * error / rho
+    r_nu = 0.0 if quadratic else float(r * (decrement + rounding))
+    if featured:
+        length = _norm(objective, step) if quadratic and solved and step is not None else np.inf
+        bound = min(norm / rho, length) + _lost(objective, rounding)
+    elif not solved:
+        bound = np.inf  # what a solve has left is not known
+    elif quadratic:
+        bound = _squared_bound(objective, b, step, error)
     else:
-        nu = decrement + rounding
-        r_nu, bound = float(r * nu), np.inf
-        if r_nu < 1:
-            D = -np.log1p(-r_nu) / r if r > 0 else nu
-            steepest = np.exp(r * D) * np.sqrt(0.5 * weigh.max(initial=0.0))
-            bound = (size + error + steepest * D) / rho
-    bound = bound if solved else np.inf  # what a solve has left is not known
+        bound = _log_loss_bound(objective, b, error, r, decrement + rounding)
     return Bunch(
         param_bound=float(bound),
         gradient_norm=float(norm),
@@ -246,3 +247,39 @@ def distance_bound(objective, factor, solver):
         r_nu=r_nu,
         valid=bool(np.isfinite(bound)),
     )
+
+
+def _norm(objective, b):
+    """Of the function with coefficients b (p,)."""
+    return float(np.sqrt(max(objective.inner(b, b), 0.0)))
+
+
+def _largest_difference(objective):
+    """The largest norm of a row's output, or of the difference of two that a softmax compares."""
+    largest = float(objective.gram_roots().max(initial=0.0))
+    if objective.loss.separable:
+        return largest
+    return (2.0 if objective.gram.mixed else np.sqrt(2.0)) * largest  # apart, two outputs are at right angles
+
+
+def _lost(objective, rounding):
+    """What rounding of the gradient, and of the sum ``J'a``, can move parameters of features by."""
+    terms = objective.gram_roots() * np.abs(objective.coefficients)
+    return rounding / np.sqrt(objective.strength.min()) + 4 * np.finfo(float).eps * float(np.linalg.norm(terms))
+
+
+def _squared_bound(objective, b, step, error):
+    """Of the coefficients of a squared loss; ``step`` is None where the gradient's are rounding."""
+    rho, weigh = float(objective.strength.min()), objective.sample_weight[objective.sample_weight > 0]
+    spread_of_weights = np.sqrt(weigh.max() / weigh.min()) if len(weigh) else 1.0
+    left = spread_of_weights * np.linalg.norm(b) / rho if step is None else np.linalg.norm(step)
+    return float(left + spread_of_weights * error / rho)
+
+
+def _log_loss_bound(objective, b, error, r, nu):
+    """Of the coefficients of a log loss, by a Newton decrement of at most nu."""
+    if r * nu >= 1:
+        return np.inf
+    D = -np.log1p(-r * nu) / r if r > 0 else nu
+    steepest = np.exp(r * D) * np.sqrt(0.5 * objective.sample_weight.max(initial=0.0))
+    return float((np.linalg.norm(b) + error + steepest * D) / objective.strength.min())

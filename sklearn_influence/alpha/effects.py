@@ -14,13 +14,14 @@ leave-one-out in kernel ridge regression.
 
 import numpy as np
 
-from .._backend import check_memory, to_numpy
+from .._backend import check_memory, on_device, to_numpy
 from .._parallel import block_size, blocks, threads
 from ..effects import ClasswiseEffects, RowEffects, apply, pulled_effects
 from ..effects import row_effects as general_row_effects
 from ..groups import GroupEffects, first_order_changes
 from ..groups import group_effects as general_group_effects
 from ..leave_one_out import SteppedEffects, leverage_along
+from .mixing import product
 
 # A group of at most this share of the rows is taken out of the factor; the retained rows of a larger one are factored.
 _SMALL_GROUP = 1 / 6
@@ -124,8 +125,12 @@ def _refactored_step(objective, factor, rows):
     kept = np.delete(np.arange(objective.n_rows), rows)
     start = objective.take(kept)
     there = start.at(start.coefficients, objective.outputs()[kept])
-    W = there.sample_weight.reshape(-1, *[1] * (3 - there.loss.separable - 1)) * there.output_curvatures()
-    beyond = to_numpy(objective.gram.rows(kept))[:, rows] @ objective.coefficients[rows]
+    W = there.output_curvatures()
+    W = there.sample_weight.reshape(-1, *[1] * (W.ndim - 1)) * W
+    # What the others added to the outputs, by a product with all of K: its rows that stay would be a second matrix.
+    others = np.zeros(objective.coefficients.shape)
+    others[rows] = objective.coefficients[rows]
+    beyond = to_numpy(product(objective.gram.matrix, on_device(others[:, :, None], objective.gram.device)))[kept, :, 0]
     pull = apply(W, beyond + objective.offset - start.offset)
     b = start.joined(pull, np.zeros(objective.n_outputs)) - there.gradient()
     own = factor.solver.factor(there.curvature()).for_columns(1)

@@ -8,6 +8,7 @@ from scipy import sparse
 from .._backend import array_namespace, check_memory, on_device, submatrix, to_double, to_numpy
 from .._parallel import block_size, blocks
 from ..kernels import gram as kernel_matrix
+from .mixing import places
 from .row_blocks import RowBlocks, fits, in_blocks, take
 
 # A given matrix may differ from its transpose by so many units of rounding.
@@ -33,6 +34,8 @@ class Gram:
     """
 
     spreads = False  # whether even the machine's own memory is taken not to hold the matrix, see RowBlocks
+    width = 1  # rows and columns of the matrix that each point has: several where its values mix the outputs
+    featured = False  # whether the model's own parameters are others than the coefficients, see TangentGram
 
     def __init__(self, kernel, X, device="cpu", **params):
         self.kernel, self.X, self.device, self.params = kernel, X, device, params
@@ -54,16 +57,29 @@ class Gram:
         return isinstance(self.kernel, str) and self.kernel == "precomputed"
 
     @property
+    def mixed(self):
+        """Whether the values mix the outputs, see :mod:`~.mixing`."""
+        return self.width > 1
+
+    @property
+    def size(self):
+        """Rows and columns of the matrix."""
+        return len(self) * self.width
+
+    @property
     def matrix(self):
         if self._matrix is None:
-            n = len(self)
-            check_memory(8 * n**2, f"The kernel matrix of {n:,} rows", "Use fewer rows, or approximate the kernel.")
-            if not self.spreads and (self.device == "cpu" or fits(n, self.device)):
+            self._check_memory()
+            if not self.spreads and (self.device == "cpu" or fits(self.size, self.device)):
                 # The points twice, not once: so a WhiteKernel leaves out the noise, which is a penalty.
                 self._matrix = self._values(self.X, self.X)
             else:
-                self._matrix = in_blocks(self._values, self.X, self.device)
+                self._matrix = in_blocks(self._values, self.X, self.device, width=self.width)
         return self._matrix
+
+    def _check_memory(self):
+        n = len(self)
+        check_memory(8 * n**2, f"The kernel matrix of {n:,} rows", "Use fewer rows, or approximate the kernel.")
 
     def _values(self, X, Z, device=None):
         device = self.device if device is None else device
@@ -83,16 +99,17 @@ class Gram:
         return isinstance(self._matrix, RowBlocks)
 
     def diagonal(self):
-        """The values of the points with themselves, (n,), as a NumPy array."""
+        """The values of the points with themselves, (n,), or (n q,) where mixed, as a NumPy array."""
         K = self.matrix
         return K.diagonal() if self._in_blocks else to_numpy(array_namespace(K).linalg.diagonal(K))
 
     def across(self, X):
-        """Values of other points (m, d) with these: (m, n)."""
+        """Values of other points (m, d) with these: (m, n), or (m q, n q) where mixed."""
         return self._values(X, self.X)
 
     def rows(self, positions):
-        """Values of some of these points with all: (k, n)."""
+        """Values of some of these points with all: (k, n), or (k q, n q) where mixed."""
+        positions = places(positions, self.width)
         if isinstance(self.matrix, RowBlocks):
             return on_device(self.matrix.rows(positions), self.device)
         return take(self.matrix, positions)
@@ -103,9 +120,13 @@ class Gram:
             return self
         other = copy.copy(self)
         other.device = device
-        known = self._matrix is not None and not self._in_blocks and (device == "cpu" or fits(len(self), device))
+        known = self._matrix is not None and not self._in_blocks and (device == "cpu" or fits(self.size, device))
         other._matrix = on_device(self._matrix, device) if known else None
         return other
+
+    def start(self, X=None):
+        """The outputs (m, q) of points where all coefficients are 0; None: of these points."""
+        return 0.0
 
     def take(self, kept):
         """Some of the points; what is known of their matrix is kept, and nothing of the others'."""
@@ -113,7 +134,8 @@ class Gram:
         other = copy.copy(self)
         other.X = self.X[kept]
         if self._matrix is not None:
-            other._matrix = self._matrix.take(kept) if self._in_blocks else submatrix(self._matrix, kept)
+            rows = places(kept, self.width)
+            other._matrix = self._matrix.take(rows) if self._in_blocks else submatrix(self._matrix, rows)
         if self.precomputed:
             known = self._matrix is not None and self.device == "cpu"
             other.X = other._matrix if known else self.X[np.ix_(kept, kept)]
@@ -140,7 +162,7 @@ class Gram:
         if self._in_blocks:
             other._matrix = None
         elif self._matrix is not None:
-            other._matrix = _with_rows(self._matrix, rows, other.across(other.X[rows]))
+            other._matrix = _with_rows(self._matrix, places(rows, self.width), other.across(other.X[rows]))
         return other
 
     def append(self, X):
@@ -152,11 +174,7 @@ class Gram:
         if self._in_blocks:
             other._matrix = None
         elif self._matrix is not None:
-            xp = array_namespace(self._matrix)
-            new = other.across(X)
-            n = len(self)
-            upper = xp.concat([self._matrix, xp.matrix_transpose(new[:, :n])], axis=1)
-            other._matrix = xp.concat([upper, new], axis=0)
+            other._matrix = _bordered(self._matrix, other.across(X))
         return other
 
 
@@ -183,6 +201,18 @@ def _alike(X, like):
     if sparse.issparse(like):
         return sparse.csr_array(X).astype(like.dtype)
     return (X.toarray() if sparse.issparse(X) else np.asarray(X)).astype(like.dtype, copy=False)
+
+
+def _bordered(A, new):
+    """A symmetric matrix (n, n) with rows (k, n + k) more, and columns."""
+    if isinstance(A, np.ndarray):  # never a third matrix of this size beside the two
+        n, size = A.shape[0], new.shape[1]
+        out = np.empty((size, size), dtype=A.dtype)
+        out[:n, :n], out[n:], out[:n, n:] = A, new, new[:, :n].T
+        return out
+    xp = array_namespace(A)
+    upper = xp.concat([A, xp.matrix_transpose(new[:, : A.shape[0]])], axis=1)
+    return xp.concat([upper, new], axis=0)
 
 
 def _with_rows(A, rows, new):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._backend import physical_memory, to_numpy
+from .mixing import mixes, product
 from .preconditioner import LowRank, leading_directions
 from .roots import Roots, namespace_of
 from .system import factor_direct, iterate
@@ -73,7 +74,7 @@ def minimise(
 
     Parameters
     ----------
-    K : array of shape (n, n), or an operator as :func:`~.system.iterate` takes
+    K : array of shape (n, n), or (n q, n q) where it mixes outputs, or an operator as :func:`~.system.iterate` takes
         Symmetric, positive semi-definite, on any device.
     y : ndarray of shape (n,) or (n, q)
     loss : Loss
@@ -175,7 +176,7 @@ class _Search:
     def __init__(self, K, y, loss, s, strength, offset, q, solver):
         self.K, self.y, self.loss, self.s, self.strength = K, y, loss, s, strength
         self.offset = np.broadcast_to(np.asarray(offset, dtype=np.float64), (len(s), q))
-        self.direct = solver == "direct" or (solver is None and _is_direct_cheaper(K, loss, q))
+        self.direct = solver == "direct" or (solver is None and _is_direct_cheaper(K, loss, len(s), q))
         self.may_factor = solver is None and not hasattr(K, "xp")
         self.system, self.solved, self.reach, self.left, self._n_products = None, False, 1.0, 0.0, 0
         self._previous = self._directions = self._preconditioner = None
@@ -252,14 +253,14 @@ class _Search:
             return self.solved
 
         X, KVX, _ = system.advance(Z, stop)
-        if not self.solved and self.may_factor and _fits(len(roots) * (roots.n_outputs if roots.coupled else 1)):
+        if not self.solved and self.may_factor and _fits(len(roots) * (roots.n_outputs if system.coupled else 1)):
             self.direct = True
         return to_numpy(system.roots.times(X))[:, :, 0], to_numpy(KVX)[:, :, 0]
 
     def _nearby(self, roots):
         """A preconditioner for these roots: that of earlier ones while little has changed."""
         if self._worn == np.inf:
-            self._directions = leading_directions(self.K, roots.n_outputs if roots.coupled else 1, roots.values.dtype)
+            self._directions = leading_directions(self.K, roots)
             if self._directions is not None:
                 self._n_products += -(-self._directions.shape[1] // self.offset.shape[1])
         if self._worn > _WORN and self._directions is not None:
@@ -314,7 +315,7 @@ class _Search:
 
     def _product(self, X):
         self._n_products += 1
-        return to_numpy(self.K @ self._move(X)[:, :, 0]).astype(np.float64, copy=False)
+        return to_numpy(product(self.K, self._move(X)))[:, :, 0].astype(np.float64, copy=False)
 
     def _move(self, X):
         """(n, q) as (n, q, 1) where K lies."""
@@ -322,15 +323,16 @@ class _Search:
         return xp.asarray(np.ascontiguousarray(X)[:, :, None], dtype=getattr(self.K, "dtype", None))
 
 
-def _is_direct_cheaper(K, loss, q):
+def _is_direct_cheaper(K, loss, n, q):
     """Whether a factor costs less than conjugate gradients usually do."""
     if hasattr(K, "xp"):
         return False
-    n = K.shape[0]
-    if loss.quadratic:
+    mixed = mixes(K, n)
+    if loss.quadratic and not mixed:
         return _fits(n)
-    size = n if loss.separable else n * q
-    return size <= _SMALL or size**3 / 3 <= 2 * _ITERATIONS * n**2 * max(q, _WIDE)
+    size = n if loss.separable and not mixed else n * q
+    a_product = K.shape[0] ** 2 * max(1 if mixed else q, _WIDE)
+    return size <= _SMALL or size**3 / 3 <= 2 * _ITERATIONS * a_product
 
 
 def _fits(size):

@@ -1,11 +1,13 @@
 r"""Kernel models in the coefficients of their points: ``sum_i s_i loss(y_i, f_i) + 1/2 sum_o rho_o a_o' K a_o``.
 
-The outputs are ``f = offset + K a``, K (n, n) the kernel's values between the training points, a (n, q) the
-coefficients, which are the parameters. A gradient of the objective in the space of functions is
-``sum_i b_i k(x_i, .)``, and is given here by its coefficients b, ``b = s u + rho a`` for the objective's own: so no K
-is inverted where it is singular. The linear functional "output c at x" has ``k(X, x)`` at output c as its derivative by
-the parameters. Vectors of either kind and parameters are (n q,), point by point; behind them stands the offset (q,)
-where it is no constant.
+The outputs are ``f = f0 + offset + K a``, K (n, n) the kernel's values between the training points, a (n, q) the
+coefficients, which are the parameters, and f0 (n, q) where the outputs start from, which is 0 but for linearised
+networks (:mod:`~.tangent`). Where K mixes the outputs it is (n q, n q), and the penalty ``rho/2 a'K a``.
+
+A gradient of the objective in the space of functions is ``sum_i b_i k(x_i, .)``, and is given here by its coefficients
+b, ``b = s u + rho a`` for the objective's own: so no K is inverted where it is singular. The linear functional
+"output c at x" has ``k(X, x)`` at output c as its derivative by the parameters. Vectors of either kind and parameters
+are (n q,), point by point; behind them stands the offset (q,) where it is no constant.
 
 Source: "Extending Kernel Trick to Influence Functions" (Sun et al.), Proposition 3.1 and Eq. 5-9.
 """
@@ -14,18 +16,17 @@ import copy
 from functools import cached_property
 
 import numpy as np
-from scipy import linalg
 
 from .._backend import on_device, to_numpy
-from .._parallel import block_size, blocks
 from ..objective import class_numbers
 from .curvature import KernelCurvature
+from .leverage import leverage_between, leverages
+from .mixing import product
+from .parameters import solve_params, to_params
 from .rows import OwnRows, Points, Pullers, TestRows
 from .system import Roots
 
 _OF_OUTPUTS = ("_outputs", "_gradient_by_output", "_outputs_before", "_rounding")
-# Below this, a leverage that is what 1 lacks has lost too many digits.
-_WEAK = 1e-5
 # Rounding times the condition of a system, up to which its inverse serves.
 _ROUNDED = 1e-9
 
@@ -41,7 +42,7 @@ class KernelObjective:
     loss : Loss
     weighting : Weighting
     strength : ndarray of shape (q,)
-        rho of each output, above 0.
+        rho of each output, above 0; of outputs that the kernel mixes one number for all.
     params : ndarray of shape (n * q,), or (n * q + q,) where centred
         ``dual_coef_.ravel()``, and the offset.
     mean : float, default=0.0
@@ -63,6 +64,10 @@ class KernelObjective:
         self.sample_weight = weighting.effective()
         self._strength, self.mean, self.centred = np.asarray(strength, dtype=float), mean, centred
         self.params, self.of_rows = params, of_rows
+        if gram.mixed and (self._strength != self._strength[0]).any():
+            raise ValueError(
+                f"A kernel that mixes the outputs needs one strength for all of them, got {self._strength.tolist()}."
+            )
 
     def __copy__(self):  # copy's own would ask for what a pickle holds
         new = object.__new__(type(self))
@@ -83,6 +88,11 @@ class KernelObjective:
     @property
     def n_params(self):
         return (self.n_rows + self.centred) * self.n_outputs
+
+    @property
+    def outputs_apart(self):
+        """Whether each output follows from its own coefficients and derivatives alone."""
+        return self.loss.separable and not self.gram.mixed
 
     @property
     def design(self):
@@ -184,16 +194,14 @@ class KernelObjective:
         return OwnRows(self.gram, np.arange(n))
 
     def _moves(self, rows, V):
-        """Outputs of some rows under parameters V (p, k), without the offset where that is none: (m, q, k)."""
+        """Outputs of some rows under parameters V (p, k), without f0, and without the offset where that is none:
+        (m, q, k)."""
         n, q = self.n_rows, self.n_outputs
-        inside = on_device(np.ascontiguousarray(V[: n * q]).reshape(n, -1), self.gram.device)
+        inside = np.ascontiguousarray(V[: n * q]).reshape(n, q, -1)
         if rows is None:
-            out = to_numpy(self.gram.matrix @ inside)
+            out = to_numpy(product(self.gram.matrix, on_device(inside, self.gram.device)))
         else:
-            out = np.empty((rows.n_rows, inside.shape[1]))
-            for part in blocks(rows.n_rows, block_size(8 * n, largest=rows.n_rows)):
-                out[part] = to_numpy(rows.take(part).values() @ inside)
-        out = out.reshape(len(out), q, -1)
+            out = rows.times(inside)
         return out + V[n * q :].reshape(1, q, -1) if self.centred else out
 
     # -- words --------------------------------------------------------------------------------------------------------
@@ -203,11 +211,11 @@ class KernelObjective:
             return self._outputs
         if isinstance(X, OwnRows):
             return self._outputs[X.positions]
-        return self._moves(X, self.params[:, None])[:, :, 0]
+        return self.gram.start(X.X) + self._moves(X, self.params[:, None])[:, :, 0]
 
     @cached_property
     def _outputs(self):
-        return self._moves(None, self.params[:, None])[:, :, 0]
+        return self.gram.start() + self._moves(None, self.params[:, None])[:, :, 0]
 
     @cached_property
     def _gradient_by_output(self):
@@ -231,10 +239,11 @@ class KernelObjective:
 
     def output_curvatures(self, rows=None):
         y, f = (self.y, self._outputs) if rows is None else (self.y[rows], self._outputs[rows])
-        return self.loss.curvature(y, f)
+        W = self.loss.curvature(y, f)
+        return W[:, :, None] * np.eye(W.shape[1]) if W.ndim == 2 and self.gram.mixed else W
 
     def value(self):
-        held = self.coefficients * (self._outputs - self.offset)
+        held = self.coefficients * (self._outputs - self.gram.start() - self.offset)
         return self.sample_weight @ self.loss.value(self.y, self._outputs) + 0.5 * held.sum(axis=0) @ self.strength
 
     def gradient(self):
@@ -251,11 +260,16 @@ class KernelObjective:
         W = self.loss.curvature(self.y, self._outputs)
         W = np.abs(W) if W.ndim == 2 else np.abs(W).max(axis=1)
         # A kernel's value is at most the root of its diagonal entries, so an output at most their sum.
-        roots = np.sqrt(np.maximum(self.gram.diagonal(), 0.0))
-        reach = roots[:, None] * (roots @ np.abs(self.coefficients)) + np.abs(self.offset)
+        roots = self.gram_roots()
+        total = (roots * np.abs(self.coefficients)).sum(axis=None if self.gram.mixed else 0)
+        reach = roots * total + np.abs(self.offset + self.gram.start())
         own = self.strength * np.abs(self.coefficients)
         terms = self.sample_weight[:, None] * (np.abs(self._gradient_by_output) + W * reach) + own
         return 4 * np.finfo(float).eps * terms
+
+    def gram_roots(self):
+        """Roots of the kernel's values of the points with themselves, (n, 1), or (n, q) where outputs mix."""
+        return np.sqrt(np.maximum(self.gram.diagonal(), 0.0)).reshape(self.n_rows, -1)
 
     def class_gradients(self):
         """``s u`` on the rows of each class alone: (n q, K)."""
@@ -291,7 +305,7 @@ class KernelObjective:
             if isinstance(X, Pullers):
                 inside[X.positions, :, np.arange(m)] = U
             else:
-                np.multiply(to_numpy(X.values()).T[:, None, :], U.T, out=inside)
+                X.pull(U, out=inside)
                 result[n * q :] = U.T if self.centred else 0.0
         if out is None:
             return result
@@ -300,13 +314,11 @@ class KernelObjective:
 
     def pullback_sum(self, U, X=None):
         X = self.design.take(slice(None)) if X is None else X
-        total = np.zeros((self.n_rows, self.n_outputs))
         if isinstance(X, Pullers):
+            total = np.zeros((self.n_rows, self.n_outputs))
             np.add.at(total, X.positions, U)
             return self.joined(total, np.zeros(self.n_outputs))
-        for part in blocks(X.n_rows, block_size(8 * self.n_rows, largest=max(X.n_rows, 1))):
-            total += to_numpy(X.take(part).values()).T @ U[part]
-        return self.joined(total, U.sum(axis=0))
+        return self.joined(X.pull_sum(U), U.sum(axis=0))
 
     def squared_outputs(self, X, weight):
         root = np.sqrt(weight)[:, None, None]
@@ -317,38 +329,15 @@ class KernelObjective:
         return total
 
     def leverage(self, factor, rows=None):
-        rows = np.arange(self.n_rows) if rows is None else rows
-        left, own = factor.left_over(rows) if self.loss.separable else None, self.design.take(rows)
-        if left is None:
-            return self.leverage_between(factor, own, own)
-        # The factor's own weights: it may be of the rows as they weigh once one has left.
-        h, W = 1.0 - left, factor.curvature.roots.values[rows] ** 2
-        strong = (h > _WEAK).all(axis=1) & (W > 0).all(axis=1)
-        A = np.divide(h, W, out=np.zeros_like(left), where=strong[:, None])
-        weak = own.take(np.flatnonzero(~strong))
-        A[~strong] = self.leverage_between(factor, weak, weak)
-        return A
+        return leverages(self, factor, rows)
 
     def leverage_between(self, factor, left, right):
-        """``J H^-1 J'``, by a solve for each output of the rows on the right."""
-        q, m = self.n_outputs, left.n_rows
-        factor = factor.for_columns(m * q)
-        alike = self.loss.separable and len(factor.strengths) == 1  # all outputs have one leverage
-        basis = np.eye(q)[:1] if alike else np.eye(q)
-        out = np.empty((m, q) if self.loss.separable else (m, q, q))
-        for part in blocks(m, block_size(32 * self.n_params * len(basis), share=0.25)):
-            some, K = right.take(part), to_numpy(left.take(part).values())
-            each = np.repeat(np.arange(some.n_rows), len(basis))
-            J = self.pullback(np.tile(basis, (some.n_rows, 1)), some.take(each))
-            solved = factor(J)[0][: self.n_rows * q].reshape(self.n_rows, q, some.n_rows, len(basis))
-            A = np.einsum("mn,nqmc->mqc", K, solved)
-            out[part] = A if out.ndim == 3 else A[:, :1, 0] if alike else np.einsum("mqq->mq", A)
-        return out
+        return leverage_between(self, factor, left, right)
 
     def inverse_holds(self):
         """Whether the system's inverse has the digits to be multiplied with in place of a factor, by its condition: its
         errors lie along every direction, and the kernel matrix makes the most of them."""
-        trace = float(self.sample_weight @ np.maximum(self.gram.diagonal(), 0.0))  # at least the largest eigenvalue
+        trace = float((self.sample_weight @ self.gram_roots() ** 2).sum())  # at least the largest eigenvalue
         return np.finfo(float).eps * trace <= _ROUNDED * self.strength.min()
 
     # -- other points and offsets -------------------------------------------------------------------------------------
@@ -408,29 +397,13 @@ class KernelObjective:
         return self
 
     def to_params(self, V):
-        """Parameters (p,) or (p, k) with those of points that take another's place in that place."""
-        if not len(self.folded):
-            return V
-        n, q, k = self.n_rows - len(self.folded), self.n_outputs, len(self.folded)
-        inside = V[: (n + k) * q].reshape(n + k, q, -1)
-        there = inside[:n].copy()
-        there[self.folded] += inside[n:]
-        return np.concatenate([there.reshape(n * q, *V.shape[1:]), V[(n + k) * q :]])
+        return to_params(self, V)
 
     def from_params(self, V):
         return V
 
     def solve_params(self, factor, B):
-        """``H^-1 B`` for derivatives B (p, k) by the coefficients, ``(W K + rho)^-1 K^+ B``: the solution of smallest
-        norm where the kernel matrix is singular, and 0 at the offset. Takes its eigenvectors, 10 n**3 operations."""
-        n, q = self.n_rows, self.n_outputs
-        values, vectors = linalg.eigh(self.gram.host_matrix(), overwrite_a=True, check_finite=False)
-        inverse = np.zeros(n)
-        held = values > n * np.finfo(float).eps * values[-1]
-        inverse[held] = 1.0 / values[held]
-        b = np.zeros(B.shape)
-        b[: n * q] = (vectors @ (inverse[:, None] * (vectors.T @ B[: n * q].reshape(n, -1)))).reshape(n * q, -1)
-        return factor(b)[0]
+        return solve_params(self, factor, B)
 
     def solve_outputs(self, factor, G):
         """``H^-1`` of derivatives of outputs (n q, k), as the outputs of the training rows."""

@@ -18,7 +18,7 @@ class Roots:
     Attributes
     ----------
     coupled : bool
-        Whether the outputs mix.
+        Whether the loss mixes the outputs.
     n_outputs : int
     values : array of shape (n, 1), or (n, q) where coupled
         v, or r.
@@ -66,8 +66,8 @@ class Roots:
         return self.values.shape[0]
 
     def take(self, rows):
-        """The roots of some rows (integers, a mask or a slice; NumPy arrays only)."""
-        arrays = (self.values[rows], self.row_roots[rows], self._strong[rows])
+        """The roots of some rows: a slice, or of NumPy arrays integers or a mask."""
+        arrays = (array[rows, ...] for array in (self.values, self.row_roots, self._strong))
         return Roots(*arrays, self.n_outputs, self.coupled)
 
     def like(self, K):

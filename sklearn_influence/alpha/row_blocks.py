@@ -83,7 +83,7 @@ def fits(n, device):
     return limit is None or 16 * n**2 <= _MEMORY * limit
 
 
-def in_blocks(values, X, device):
+def in_blocks(values, X, device, width=1):
     """The kernel matrix of points X that no single device holds.
 
     Parameters
@@ -93,6 +93,8 @@ def in_blocks(values, X, device):
     X : ndarray of shape (n, d)
     device : str
         "cuda", or "cpu" to hold blocks for the sake of it.
+    width : int
+        Rows and columns that each point has.
 
     Returns
     -------
@@ -102,10 +104,10 @@ def in_blocks(values, X, device):
     n, names = X.shape[0], devices(device)
     home = on_device(np.zeros((1, 1)), device)
     room = sum(device_memory(name) or np.inf for name in names)
-    if len(names) > 1 and 8 * n**2 <= _MEMORY * room:
+    if len(names) > 1 and 8 * (n * width) ** 2 <= _MEMORY * room:
         parts = [values(X[part], X, name) for part, name in zip(blocks(n, -(-n // len(names))), names, strict=False)]
         return RowBlocks(parts, home)
-    size = block_size(8 * n, largest=n)
+    size = block_size(8 * n * width**2, largest=n)
     return RowBlocks([to_numpy(values(X[part], X, device)) for part in blocks(n, size)], home, lent=True)
 
 

@@ -8,7 +8,8 @@ stands. With ``W = V V'`` the symmetric ``M = rho I + V'KV`` takes its place, an
     (W K + rho I)^-1 V z = V N z,    (W K + rho I)^-1 b = (b - V N V'K b) / rho,
 
 the first without cancellation. :class:`~.roots.Roots` is V and splits b into ``V z`` and a rest; a system holds M,
-factored or only multiplied with. K and what a system is given lie in one array namespace: NumPy's, or a device's.
+factored or only multiplied with. Where K mixes the outputs it is (n q, n q), and all else the same. K and what a system
+is given lie in one array namespace: NumPy's, or a device's.
 
 Source: "Extending Kernel Trick to Influence Functions", Eq. 5-13 (the system there is K times this one).
 """
@@ -18,7 +19,9 @@ import copy
 import numpy as np
 
 from .._backend import PositiveDefinite, check_memory, less_product, place_of, submatrix
+from .mixing import mixes, places, product
 from .roots import Roots, namespace_of
+from .symmetric import symmetric_matrix
 
 __all__ = ["Roots", "factor_direct", "iterate"]
 
@@ -36,6 +39,8 @@ class System:
 
     Attributes
     ----------
+    coupled : bool
+        Whether all outputs are solved for together: the loss mixes them, or K does.
     n_products : int
         Products of K with (n, q) so far.
     """
@@ -43,9 +48,10 @@ class System:
     def __init__(self, K, roots, strength):
         if not strength > 0:
             raise ValueError(f"A kernel model's strength must be > 0, got {strength!r}.")
-        if len(roots) != K.shape[0]:
+        if K.shape[0] not in (len(roots), len(roots) * roots.n_outputs):
             raise ValueError(f"K is of {K.shape[0]} rows, and the roots are of {len(roots)}.")
         self.K, self.roots, self.strength = K, roots.like(K), float(strength)
+        self.coupled = are_coupled(K, roots)
         self.n_products = 0
         self._xp = namespace_of(K)
         self.precision = float(np.finfo(np.dtype(str(self.roots.values.dtype).split(".")[-1])).eps)
@@ -69,8 +75,7 @@ class System:
     def product(self, X):
         """``K X`` for X (n, q, k)."""
         self.n_products += X.shape[2]
-        n = X.shape[0]
-        return self._xp.reshape(self.K @ self._xp.reshape(X, (n, -1)), X.shape)
+        return product(self.K, X)
 
     def _solve(self, B):
         Z, rest = self.roots.split(B)
@@ -106,7 +111,8 @@ class DirectSystem(System):
     def __init__(self, K, roots, strength):
         super().__init__(K, roots, strength)
         try:
-            self._factor = PositiveDefinite(self._matrix(), overwrite=True)
+            matrix = symmetric_matrix(self.K, self.roots, self.strength)
+            self._factor = PositiveDefinite(matrix, overwrite=True)
         except np.linalg.LinAlgError:
             raise not_definite(strength) from None
         self._inverse = None
@@ -122,22 +128,26 @@ class DirectSystem(System):
     def kept(self, rows, K, roots):
         """The system of some rows (ascending), whose K and roots are given, by taking the others out of the inverse:
         n**2 operations for each of the others, and no factor."""
-        places = self._places(rows)
-        gone = np.delete(np.arange(self.size), places)
+        kept = self._places(rows)
+        gone = np.delete(np.arange(self.size), kept)
         new = copy.copy(self)
         new.K, new.roots, new.n_products, new._factor = K, roots.like(K), 0, None
-        new._inverse = submatrix(self._inverse, places)
+        new._inverse = submatrix(self._inverse, kept)
         if len(gone):
             leaving = self._xp.take(self._inverse, self._xp.asarray(gone), axis=0)  # rows lie in memory as one piece
             own = PositiveDefinite(self._xp.take(leaving, self._xp.asarray(gone), axis=1))
-            half = own.solve_lower(self._xp.take(leaving, self._xp.asarray(places), axis=1))
+            half = own.solve_lower(self._xp.take(leaving, self._xp.asarray(kept), axis=1))
             new._inverse = less_product(new._inverse, half)
         return new
 
     @property
     def size(self):
         """Unknowns that are solved for together."""
-        return len(self.roots) * (self.roots.n_outputs if self.roots.coupled else 1)
+        return len(self.roots) * self._width
+
+    @property
+    def _width(self):
+        return self.roots.n_outputs if self.coupled else 1
 
     def inverse(self):
         """N, (n, n), or (n q, n q) with the outputs of a row beside one another; kept."""
@@ -148,7 +158,7 @@ class DirectSystem(System):
     def inverse_diagonal(self):
         """The diagonal of N, (n,), or its (n, q, q) blocks."""
         n, q, N = len(self.roots), self.roots.n_outputs, self.inverse()
-        if not self.roots.coupled:
+        if not self.coupled:
             return self._xp.linalg.diagonal(N)
         blocks = self._xp.reshape(N, (n, q, n, q))
         return self._xp.stack([blocks[i, :, i, :] for i in range(n)])
@@ -180,56 +190,26 @@ class DirectSystem(System):
         -----
         Cost: m solves (none where :meth:`inverse` is at hand), n m**2, and no new factor.
         """
-        rows, places = np.asarray(rows), self._xp.asarray(self._places(rows))
+        rows, own_places = np.asarray(rows), self._xp.asarray(self._places(rows))
         columns = self.inverse_columns(rows)
         flat = self._fold(X)
-        own = PositiveDefinite(self._xp.take(columns, places, axis=0))
-        flat = flat - columns @ own.solve(self._xp.take(flat, places, axis=0))
+        own = PositiveDefinite(self._xp.take(columns, own_places, axis=0))
+        flat = flat - columns @ own.solve(self._xp.take(flat, own_places, axis=0))
         kept = np.ones((len(self.roots), 1, 1))
         kept[rows] = 0.0
         return self._unfold(flat, X.shape) * self._xp.asarray(kept, dtype=X.dtype)
 
     def _places(self, rows):
         """Rows and columns of M that belong to some rows."""
-        rows = np.asarray(rows)
-        if not self.roots.coupled:
-            return rows
-        q = self.roots.n_outputs
-        return (rows[:, None] * q + np.arange(q)).ravel()
+        return places(np.asarray(rows), self._width)
 
     def _fold(self, X):
         """(n, q, k) as right-hand sides of M."""
-        shape = (-1, X.shape[2]) if self.roots.coupled else (X.shape[0], -1)
+        shape = (-1, X.shape[2]) if self.coupled else (X.shape[0], -1)
         return self._xp.reshape(X, shape)
 
     def _unfold(self, X, shape):
         return self._xp.reshape(X, shape)
-
-    def _matrix(self):
-        xp, K, values, n = self._xp, self.K, self.roots.values, len(self.roots)
-        if not self.roots.coupled:
-            M = values * K
-            M *= xp.matrix_transpose(values)
-        else:
-            q = self.roots.n_outputs
-            M = xp.empty((n, q, n, q), dtype=K.dtype)
-            # V_i'V_j = sqrt(s_i s_j) (I - r_i r_i') diag(r_i r_j) (I - r_j r_j'), an outer product of (n,) at a time
-            p = values**2
-            common = p @ xp.matrix_transpose(p)
-            for a in range(q):
-                for b in range(q):
-                    block = values[:, a : a + 1] * (common * xp.matrix_transpose(values[:, b : b + 1]))
-                    block -= (values[:, a : a + 1] * p[:, b : b + 1]) * xp.matrix_transpose(values[:, b : b + 1])
-                    block -= values[:, a : a + 1] * xp.matrix_transpose(p[:, a : a + 1] * values[:, b : b + 1])
-                    if a == b:
-                        block += values[:, a : a + 1] * xp.matrix_transpose(values[:, a : a + 1])
-                    M[:, a, :, b] = block * K
-            M *= xp.reshape(self.roots.row_roots, (n, 1, 1, 1))
-            M *= xp.reshape(self.roots.row_roots, (1, 1, n, 1))
-            M = xp.reshape(M, (n * q, n * q))
-        flat = xp.reshape(M, (-1,), copy=False)
-        flat[:: M.shape[0] + 1] += self.strength
-        return M
 
 
 class IterativeSystem(System):
@@ -300,7 +280,7 @@ class IterativeSystem(System):
 
     def _dots(self, X, Y):
         """Products of the columns: of each output's, or where they mix of all outputs together; to broadcast."""
-        axis = (0, 1) if self.roots.coupled else 0
+        axis = (0, 1) if self.coupled else 0
         return self._xp.sum(X * Y, axis=axis, keepdims=True)
 
     def _lengths(self, X):
@@ -312,7 +292,7 @@ def factor_direct(K, roots, strength):
 
     Parameters
     ----------
-    K : array of shape (n, n)
+    K : array of shape (n, n), or (n q, n q) where it mixes the outputs
         Symmetric, positive semi-definite; it may be singular.
     roots : Roots
         Of the n rows.
@@ -338,7 +318,7 @@ def factor_direct(K, roots, strength):
     >>> factor_direct(K, roots, strength=1.0).solve(y[:, :, None]).ravel()  # kernel ridge
     array([ 0.375, -0.125])
     """
-    n = K.shape[0] * (roots.n_outputs if roots.coupled else 1)
+    n = len(roots) * (roots.n_outputs if are_coupled(K, roots) else 1)
     check_memory(
         8 * n * n,
         f"The factored system of {n:,} unknowns",
@@ -353,7 +333,7 @@ def iterate(K, roots, strength, tol=1e-10, *, max_iter=2000, preconditioner=None
 
     Parameters
     ----------
-    K : array of shape (n, n), or an object with ``shape``, ``dtype``, ``xp`` and ``K @ B``
+    K : array of shape (n, n) or (n q, n q), or an object with ``shape``, ``dtype``, ``xp`` and ``K @ B``
         Symmetric, positive semi-definite. ``xp`` is the namespace of B and of the product.
     roots : Roots
     strength : float
@@ -384,6 +364,11 @@ def iterate(K, roots, strength, tol=1e-10, *, max_iter=2000, preconditioner=None
     (array([ 0.375, -0.125]), 2)
     """
     return IterativeSystem(K, roots, strength, tol, max_iter, preconditioner)
+
+
+def are_coupled(K, roots):
+    """Whether a system of these solves for all outputs together."""
+    return roots.coupled or mixes(K, len(roots))
 
 
 def not_definite(strength):

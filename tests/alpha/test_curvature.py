@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from alpha_cases import KINDS, Problem
+from alpha_cases import CASES, Problem
 from sklearn.kernel_ridge import KernelRidge
 
 from sklearn_influence import InfluenceEstimator
@@ -11,12 +11,27 @@ from sklearn_influence.alpha.gram import Gram
 from sklearn_influence.solvers import ConjugateGradient, Direct
 
 solvers = pytest.mark.parametrize("solver", [Direct(), ConjugateGradient(tol=1e-13)], ids=["direct", "cg"])
-every_kind = pytest.mark.parametrize("kind", KINDS)
+every_kind = pytest.mark.parametrize("kind", CASES)
 
 
 def _curvature(problem, strength=None):
     strength = np.full(problem.q, problem.strength) if strength is None else strength
-    return KernelCurvature(Gram("precomputed", problem.K), problem.roots, strength)
+    return KernelCurvature(_gram(problem.K, problem), problem.roots, strength)
+
+
+class Mixed(Gram):
+    """A given matrix that mixes the outputs."""
+
+    def __init__(self, K, width):
+        super().__init__("precomputed", K)
+        self.width = width
+
+    def __len__(self):
+        return len(self.X) // self.width
+
+
+def _gram(K, problem):
+    return Mixed(K, problem.q) if problem.mixed else Gram("precomputed", K)
 
 
 def _flat(problem):
@@ -27,7 +42,7 @@ def _flat(problem):
 def test_products(kind):
     problem = Problem(kind)
     curvature, B = _curvature(problem), _flat(problem)
-    assert curvature.shape == problem.A.shape and curvature.coupled == (kind == "softmax")
+    assert curvature.shape == problem.A.shape and curvature.coupled == problem.coupled
     np.testing.assert_allclose(curvature.matmat(B), problem.A @ B, atol=1e-12)
     some = np.zeros(problem.n)
     some[[2, 5]] = 1.0
@@ -66,7 +81,7 @@ def test_rows_that_leave(kind):
     left, q = factor.left_over(rows), problem.q
     for row, own in zip(rows, left, strict=True):
         block = problem.strength * N[row * q : (row + 1) * q, row * q : (row + 1) * q]
-        np.testing.assert_allclose(own if kind == "softmax" else np.diag(own), block, atol=1e-10)
+        np.testing.assert_allclose(own if problem.coupled else np.diag(own), block, atol=1e-10)
     assert ConjugateGradient().factor(_curvature(problem)).left_over(rows) is None
 
 
@@ -86,30 +101,31 @@ def test_an_own_strength_of_each_output():
 def test_points_without_weight_behind_the_others(kind, solver):
     problem = Problem(kind)
     n, q, more = problem.n, problem.q, 2
-    rng = np.random.default_rng(3)
-    root = np.linalg.cholesky(problem.K + 1e-9 * np.eye(n))
-    root = np.vstack([root, rng.standard_normal((more, n))])
+    rng, size = np.random.default_rng(3), len(problem.K)
+    root = np.linalg.cholesky(problem.K + 1e-9 * np.eye(size))
+    root = np.vstack([root, rng.standard_normal((more * size // n, size))])
     K = root @ root.T
-    K[:n, :n] = problem.K
+    K[:size, :size] = problem.K
     weight = np.append(problem.weight, np.zeros(more))
     f, y = np.vstack([problem.f, problem.f[:more]]), np.concatenate([problem.y, problem.y[:more]])
     roots = type(problem.roots).of(problem.loss, y, f, weight)
-    factor = solver.factor(_curvature(problem)).with_points(Gram("precomputed", K), roots)
+    factor = solver.factor(_curvature(problem)).with_points(_gram(K, problem), roots)
     W = np.zeros(((n + more) * q,) * 2)
     W[: n * q, : n * q] = problem.W
-    A = W @ np.kron(K, np.eye(q)) + problem.strength * np.eye(len(W))
+    A = W @ (K if problem.mixed else np.kron(K, np.eye(q))) + problem.strength * np.eye(len(W))
     B = rng.standard_normal((len(W), 3))
     np.testing.assert_allclose(factor(B)[0], np.linalg.solve(A, B), atol=1e-7)
     np.testing.assert_allclose(factor.transposed(B), np.linalg.solve(A.T, B), atol=1e-6)
     assert factor.left_over(np.array([1])) is None
 
 
-def test_each_column_leaves_out_its_own_row():
-    problem = Problem("softmax")
+@pytest.mark.parametrize("kind", ["softmax", "softmax mixed", "squares mixed"])
+def test_each_column_leaves_out_its_own_row(kind):
+    problem = Problem(kind)
     rows, q = np.array([11, 3, 0]), problem.q
     B = np.zeros((problem.n * q, 3))
     for column, row in enumerate(rows):
-        B[row * q : row * q + q, column] = [0.5, -0.2, -0.3]
+        B[row * q : row * q + q, column] = [0.5, -0.2, -0.3][:q]
     found = ConjugateGradient(tol=1e-13).factor(_curvature(problem)).left_out(rows, B)
     for column, row in enumerate(rows):
         retained = problem.W @ problem.K_all

@@ -15,16 +15,22 @@ def _kernel(n, rank=None, seed=0):
     return np.exp(-0.2 * ((X[:, None] - X) ** 2).sum(axis=2))
 
 
+def _roots(n, q):
+    loss = losses.Logistic() if q == 1 else losses.Softmax()
+    return Roots.of(loss, np.zeros(n, dtype=int), np.zeros((n, q)), np.ones(n))
+
+
 def test_leading_directions_are_near():
     K = _kernel(150)
-    L = leading_directions(K, 1, K.dtype)
+    L = leading_directions(K, _roots(150, 1))
     assert L.shape == (150, 96)
     assert np.linalg.norm(L @ L.T - K, 2) < 1e-3 * np.linalg.norm(K, 2)
-    assert leading_directions(K, 10, K.dtype).shape == (150, 32)
-    assert leading_directions(K[:5, :5], 1, K.dtype).shape == (5, 5)
+    assert leading_directions(K, _roots(150, 10)).shape == (150, 32)
+    assert leading_directions(K, _roots(15, 10)).shape == (150, 96)  # the kernel mixes the outputs itself
+    assert leading_directions(K[:5, :5], _roots(5, 1)).shape == (5, 5)
     low = _kernel(60, rank=2)  # a smaller rank than there are directions
-    np.testing.assert_allclose((L := leading_directions(low, 2, low.dtype)) @ L.T, low, atol=1e-10)
-    assert leading_directions(-K, 1, K.dtype) is None
+    np.testing.assert_allclose((L := leading_directions(low, _roots(60, 2))) @ L.T, low, atol=1e-10)
+    assert leading_directions(-K, _roots(150, 1)) is None
 
 
 @pytest.mark.parametrize("namespace", ["numpy", "array_api_strict"])

@@ -24,7 +24,9 @@ def in_blocks(monkeypatch):
     made = []
     monkeypatch.setattr(gram, "fits", lambda n, device: False)
     monkeypatch.setattr(
-        gram, "in_blocks", lambda values, X, device: made.append(len(X)) or row_blocks.in_blocks(values, X, device)
+        gram,
+        "in_blocks",
+        lambda values, X, *where, **how: made.append(len(X)) or row_blocks.in_blocks(values, X, *where, **how),
     )
     monkeypatch.setattr(row_blocks, "block_size", lambda *args, **kwargs: 16)
     return made
