@@ -26,17 +26,17 @@ STRENGTH = 0.3
 class Linearised:
     """Twelve rows of unequal weight, one of them none; outputs f0 + J theta around random weights of two layers."""
 
-    def __init__(self, kind, *, mean=False, seed=0):
+    def __init__(self, kind, *, mean=False, balanced=False, equal=False, seed=0):
         rng = np.random.default_rng(seed)
         self.q, self.loss = KINDS[kind]
-        self.n, self.mean = 12, mean
+        self.n, self.mean, self.balanced = 12, mean, balanced
         self.X, self.X_test = rng.standard_normal((self.n, 4)), rng.standard_normal((5, 4))
         self.network = Network.random(
             [4, 5, self.q], "tanh", sigma_w=1.5, sigma_b=0.3, random_state=np.random.RandomState(seed)
         )
         self.y = self.targets(rng, self.n)
-        self.weight = rng.uniform(0.5, 2.0, self.n)
-        self.weight[4] = 0.0
+        self.weight = np.ones(self.n) if equal else rng.uniform(0.5, 2.0, self.n)
+        self.weight[4] *= equal
         self.J = self.network.jacobian
 
     def targets(self, rng, n):
@@ -45,23 +45,30 @@ class Linearised:
     def strength(self, weight):
         return STRENGTH * (weight.sum() / self.weight.sum() if self.mean else 1.0)
 
+    def effective(self, y, weight):
+        if not self.balanced:
+            return weight
+        totals = np.bincount(y, weights=weight)
+        return weight * (weight.sum() / (len(totals) * totals))[y]
+
     # -- in the network's parameters ----------------------------------------------------------------------------------
 
     def value(self, theta, X, y, weight):
         f = self.network.outputs(X) + self.J(X) @ theta
-        return weight @ self.loss.value(y, f) + 0.5 * self.strength(weight) * theta @ theta
+        fit = self.effective(y, weight) @ self.loss.value(y, f)
+        return fit + 0.5 * self.strength(weight) * theta @ theta
 
     def gradient(self, theta, X, y, weight):
         J = self.J(X)
-        u = self.loss.gradient(y, self.network.outputs(X) + J @ theta)
-        return np.einsum("iqp,iq,i->p", J, u, weight) + self.strength(weight) * theta
+        u, s = self.loss.gradient(y, self.network.outputs(X) + J @ theta), self.effective(y, weight)
+        return np.einsum("iqp,iq,i->p", J, u, s) + self.strength(weight) * theta
 
     def hessian(self, theta, X, y, weight, strength=None):
         J = self.J(X)
         W = self.loss.curvature(y, self.network.outputs(X) + J @ theta)
         W = W[:, :, None] * np.eye(self.q) if W.ndim == 2 else W
         strength = self.strength(weight) if strength is None else strength
-        return np.einsum("iap,iab,ibr,i->pr", J, W, J, weight) + strength * np.eye(len(theta))
+        return np.einsum("iap,iab,ibr,i->pr", J, W, J, self.effective(y, weight)) + strength * np.eye(len(theta))
 
     def refit(self, X=None, y=None, weight=None):
         """theta - theta0 of the minimum on some rows, by default all."""
@@ -75,14 +82,18 @@ class Linearised:
         assert np.linalg.norm(self.gradient(theta, *rows)) < 1e-12
         return theta
 
-    def newton_without(self, rows):
-        """One Newton step without some rows, from the minimum with them."""
-        weight, theta = self.weight.copy(), self.refit()
+    def newton_without(self, rows, theta):
+        """One Newton step without some rows, from theta; balanced weights are those without them."""
+        weight = self.weight.copy()
         weight[rows] = 0.0
         step = np.linalg.solve(
             self.hessian(theta, self.X, self.y, weight), self.gradient(theta, self.X, self.y, weight)
         )
         return -step
+
+    def test_changes(self, delta):
+        """Outputs of the test rows under changes delta (p, k) of the parameters."""
+        return self.J(self.X_test) @ delta
 
     # -- in the coefficients of the rows ------------------------------------------------------------------------------
 
@@ -94,7 +105,7 @@ class Linearised:
             TangentGram(self.network, self.X),
             self.y,
             self.loss,
-            Weighting(self.weight, codes),
+            Weighting(self.weight, codes, balanced=self.balanced),
             np.full(self.q, STRENGTH),
             np.zeros(self.n * self.q),
             mean=mean,

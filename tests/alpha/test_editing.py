@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from kernel_contract import BINARY, FAMILIES, GP, KLR, LINE, SMOOTH, TARGETS, THREE, UNEQUAL, Family, close, without
 from sklearn.kernel_ridge import KernelRidge
+from tangent_cases import KINDS, Linearised
 
 from sklearn_influence import InfluenceEstimator
 from sklearn_influence.alpha import editing
+from sklearn_influence.editing import Addition, Correction, Removal
 from sklearn_influence.solvers import ConjugateGradient, Direct
 
 STRENGTHS = (1e-5, 1e-3, 1e-1, 10.0)
@@ -107,3 +109,86 @@ def test_one_edit_after_another_goes_by_the_inverse(monkeypatch):
     model.unlearn([0]).unlearn([7]).unlearn([9])
     refit = KernelRidge(alpha=0.3, kernel="rbf").fit(np.delete(X, [0, 7, 9], 0), np.delete(X[:, 0], [0, 7, 9]))
     np.testing.assert_allclose(model.params_, refit.dual_coef_, atol=1e-12)
+
+
+# -- linearised networks: kernels that mix the outputs, against refits in the network's own parameters -----------------
+
+WAYS = pytest.mark.parametrize("solver", [Direct(), ConjugateGradient(tol=1e-13)], ids=["direct", "cg"])
+
+
+def _edited(case, edit, solver, before=None, tol=1e-10):
+    """The parameters after an edit, and its certificate."""
+    objective = case.fit(solver)[0] if before is None else before[0]
+    limits = dict(tol=tol, max_iter=50, solver=solver)
+    found, _, certificate = editing.edited_minimum(
+        edit.apply(objective), edit, before, as_written=lambda objective: (objective, 0.0), **limits
+    )
+    return found.to_params(found.params), certificate
+
+
+@WAYS
+@pytest.mark.parametrize("mean", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_edits_of_linearised_networks_are_refits(kind, mean, solver):
+    case, new = Linearised(kind, mean=mean), np.random.default_rng(5)
+    labels, gone, own = case.targets(new, 2), np.array([1, 4, 8, 11]), np.array([7, 2])
+    kept = np.setdiff1d(np.arange(12), gone)
+    moved, targets = case.X.copy(), case.y.copy()
+    moved[own], targets[own] = case.X_test[:2], labels
+    more = (case.X_test[2:4], labels, np.array([0.5, 2.0]))
+    edits = {
+        Removal(gone): (case.X[kept], case.y[kept], case.weight[kept]),
+        Correction(own, case.X_test[:2], labels): (moved, targets, case.weight),
+        Addition(*more): tuple(np.concatenate(pair) for pair in zip((case.X, case.y, case.weight), more, strict=True)),
+    }
+    for edit, rows in edits.items():
+        theta, certificate = _edited(case, edit, solver)
+        truth = case.refit(*rows)
+        distance, length = np.linalg.norm(theta - truth), np.linalg.norm(truth)
+        assert certificate.valid and certificate.converged
+        assert distance <= 1e-10 * length, edit.verb
+        # The refit itself is no nearer than its rounding.
+        assert distance <= certificate.param_bound + 1e-13 * length and certificate.param_bound <= 1e-7 * length
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@WAYS
+def test_the_bound_holds_for_the_networks_parameters_wherever_they_are(kind, solver):
+    case, rng, ratios = Linearised(kind), np.random.default_rng(0), []
+    (objective, factor), truth = case.fit(solver), case.refit()
+    for size in (1.0, 1e-2, 1e-5):
+        way = size * rng.standard_normal(objective.n_params)
+        if case.loss.shift_invariant:
+            way -= np.repeat(way.reshape(12, -1).mean(axis=1), case.q)
+        moved = objective.with_(params=objective.params + way)
+        distance = np.linalg.norm(moved.to_params(moved.params) - truth)
+        for known in (None, factor):
+            bound = editing.distance_bound(moved, known, solver)
+            assert bound.valid and bound.param_bound >= distance
+            ratios.append(bound.param_bound / distance)
+        theta = moved.to_params(moved.params)
+        g, H = (of(theta, case.X, case.y, case.weight) for of in (case.gradient, case.hessian))
+        at = editing.stationarity(moved, solver.factor(moved.curvature()))
+        close(at.gradient_norm, np.linalg.norm(g), 1e-9)
+        close(at.newton_decrement, np.sqrt(g @ np.linalg.solve(H, g)), 1e-8)
+        close(bound.gradient_norm, np.linalg.norm(g), 1e-9)
+        J, u = case.J(case.X), case.loss.gradient(case.y, moved.outputs())
+        pulls = np.einsum("iqp,iq->ip", J, u)[case.weight > 0]
+        sizes = case.weight[case.weight > 0] * np.sqrt((pulls.T * np.linalg.solve(H, pulls.T)).sum(axis=0))
+        close(at.relative, at.newton_decrement / np.median(sizes), 1e-6)
+        # Newton's step is the whole way of a squared loss, whose bound is then the distance itself.
+        if case.loss.quadratic:
+            assert bound.param_bound <= distance * (1 + 1e-6) + 1e-12
+    assert max(ratios) < 1e3
+
+
+def test_rows_leave_the_inverse_of_a_mixing_kernel():
+    case, rows = Linearised("squares"), np.array([2, 9])
+    before = case.fit()
+    before[1].systems[0].inverse()
+    kept = np.setdiff1d(np.arange(12), rows)
+    theta, certificate = _edited(case, Removal(rows), Direct(), before)
+    truth = case.refit(case.X[kept], case.y[kept], case.weight[kept])
+    close(theta, truth, 1e-12)
+    assert np.linalg.norm(theta - truth) <= certificate.param_bound + 1e-14
+    assert editing._downdated(*before, Removal(rows).apply(before[0]), Removal(rows)) is not None

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from kernel_contract import FAMILIES, GP, KLR, LINE, SMOOTH, THREE, UNEQUAL, Family, close, without
 from sklearn.kernel_ridge import KernelRidge
+from tangent_cases import KINDS, Linearised
 
 from sklearn_influence import InfluenceEstimator
-from sklearn_influence.alpha import effects
+from sklearn_influence.alpha import effects, replacement_effects
+from sklearn_influence.replacements import Replacements
 from sklearn_influence.solvers import ConjugateGradient, Direct
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*leverage")
@@ -151,3 +153,90 @@ def test_groups_are_the_refit_where_the_model_interpolates(strength):
         change = KernelRidge(**estimator.get_params()).fit(X[kept], y[kept]).predict(X[:9]) - before
         # The refits' own rounding: that of float64 times the condition of their system, whose trace is 100.
         close(changes[:, g], change, max(1e-9, 100 * np.finfo(float).eps / strength))
+
+
+# -- linearised networks: kernels that mix the outputs, against dense steps of the network's own parameters ------------
+
+WAYS = pytest.mark.parametrize("solver", [Direct(), ConjugateGradient(tol=1e-13)], ids=["direct", "cg"])
+LINEARISED = pytest.mark.parametrize("kind", KINDS)
+
+
+def _check(case, found, truth):
+    """Effects by their parameters, and by the outputs that those move."""
+    objective, every = found.objective, slice(None)
+    close(objective.to_params(found.params(every)), truth, 1e-8)
+    X, (m, q) = objective.read_rows(case.X_test), (5, case.q)
+    moved = case.test_changes(truth)
+    close(objective.outputs_change(found.params(every), X), moved, 1e-8)
+    basis = objective.pullback(np.tile(np.eye(q), (m, 1)), X.take(np.repeat(np.arange(m), q)))
+    close(found.onto(basis)(every).reshape(m, q, -1), moved, 1e-8)
+
+
+EXTRA = {"plain": {}, "mean": {"mean": True, "equal": True}, "balanced": {"balanced": True, "equal": True}}
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("kind", "extra"), [(kind, extra) for kind in KINDS for extra in EXTRA if kind[:2] != "sq" or extra != "balanced"]
+)
+def test_rows_of_linearised_networks(kind, solver, extra):
+    case = Linearised(kind, **EXTRA[extra])
+    objective, factor = case.fit(solver)
+    rows, theta = np.arange(case.n), case.refit()
+    found = effects.row_effects(objective, factor, rows, "newton")
+    truth = np.stack([case.newton_without([row], theta) for row in rows], axis=1)
+    _check(case, found, truth)
+    close(found.own_outputs(), np.einsum("kqp,pk->kq", case.J(case.X), truth), 1e-8)
+    first = effects.row_effects(objective, factor, rows[:3], "first_order")
+    if extra == "plain":
+        H = case.hessian(theta, case.X, case.y, case.weight)
+        pulls = [-case.gradient(theta, case.X, case.y, case.weight * (rows != row)) for row in rows[:3]]
+        _check(case, first, np.linalg.solve(H, np.stack(pulls, axis=1)))
+
+
+@WAYS
+@LINEARISED
+@pytest.mark.parametrize("mean", [False, True])
+def test_groups_of_linearised_networks(kind, solver, mean):
+    case = Linearised(kind, mean=mean)
+    objective, factor = case.fit(solver)
+    groups, theta = [np.array([7]), np.array([1, 4, 8, 9, 10, 11])], case.refit()
+    found = effects.group_effects(objective, factor, groups, "newton")
+    _check(case, found, np.stack([case.newton_without(rows, theta) for rows in groups], axis=1))
+    if case.loss.quadratic:
+        weight = np.where(np.isin(np.arange(12), groups[1]), 0.0, case.weight)
+        close(objective.to_params(found.params(slice(1, 2)))[:, 0], case.refit(weight=weight) - theta, 1e-8)
+    second = effects.group_effects(objective, factor, groups[:1], "first_order")
+    assert np.abs(second.params(slice(None)) - found.params(slice(0, 1))).max() > 1e-4
+
+
+def _replaced(case, theta, row, x, y):
+    """A Newton step of the other rows, with the new row's loss in full."""
+    weight = case.weight * (np.arange(12) != row)
+    H, g = (of(theta, case.X, case.y, weight) for of in (case.hessian, case.gradient))
+    J, f0, s, step = case.J(x)[0], case.network.outputs(x), case.weight[row], np.zeros(len(theta))
+    for _ in range(50):
+        f = f0 + (J @ (theta + step))[None]
+        W = case.loss.curvature(y, f)[0]
+        W = np.diag(W) if W.ndim == 1 else W
+        left = g + H @ step + s * J.T @ case.loss.gradient(y, f)[0]
+        step = step - np.linalg.solve(H + s * J.T @ W @ J, left)
+    return step
+
+
+@WAYS
+@LINEARISED
+@pytest.mark.parametrize("what", ["rows", "labels", "both"])
+def test_replacements_in_linearised_networks(kind, solver, what):
+    case, rows = Linearised(kind), np.array([7, 2])
+    (objective, factor), theta = case.fit(solver), case.refit()
+    X = case.X[rows] if what == "labels" else case.X_test[:2]
+    y = case.y[rows] if what == "rows" else case.targets(np.random.default_rng(5), 2)
+    change = Replacements(rows, None if what == "labels" else X, None if what == "rows" else y)
+    found = replacement_effects(objective, factor, change, "newton")
+    truth = [_replaced(case, theta, row, X[[j]], y[[j]]) for j, row in enumerate(rows)]
+    _check(case, found, np.stack(truth, axis=1))
+    if case.loss.quadratic:  # the refit itself
+        moved, targets = case.X.copy(), case.y.copy()
+        moved[7], targets[7] = X[0], y[0]
+        close(truth[0], case.refit(moved, targets) - theta, 1e-9)
