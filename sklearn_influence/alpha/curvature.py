@@ -213,7 +213,11 @@ class KernelFactor:
 
     def roughly(self):
         """The same where two digits do: of a factor all of them."""
-        return KernelFactor(self.curvature, replace(self.solver, tol=_ROUGH)) if self.iterative else self
+        if not self.iterative:
+            return self
+        solver = replace(self.solver, tol=_ROUGH)
+        systems = [system.at(_ROUGH) for system in self.systems] if "systems" in self.__dict__ else None
+        return KernelFactor(self.curvature, solver, systems, self.n_core)
 
     @property
     def direct(self):

@@ -142,7 +142,7 @@ def _refactored_step(objective, factor, rows):
         return whole, 0.0
     before = objective.with_(sample_weight=objective.weighting.effective(removed=rows))
     moved = start.with_(params=start.params + inside)
-    return whole, _share_left(moved, lambda b: own(b)[0], -before.inner(whole, before.gradient()))
+    return whole, _share_left(moved, own.roughly().rough, -before.inner(whole, before.gradient()))
 
 
 def _share_left(moved, solve, length):

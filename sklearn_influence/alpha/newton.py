@@ -262,7 +262,8 @@ class _Search:
         if self._worn == np.inf:
             self._directions = leading_directions(self.K, roots)
             if self._directions is not None:
-                self._n_products += -(-self._directions.shape[1] // self.offset.shape[1])
+                together = 1 if mixes(self.K, len(roots)) else self.offset.shape[1]
+                self._n_products += -(-self._directions.shape[1] // together)
         if self._worn > _WORN and self._directions is not None:
             self._preconditioner, self._worn = LowRank(self._directions, roots, self.strength), 0.0
         return self._preconditioner

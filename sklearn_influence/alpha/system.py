@@ -55,6 +55,7 @@ class System:
         self.n_products = 0
         self._xp = namespace_of(K)
         self.precision = float(np.finfo(np.dtype(str(self.roots.values.dtype).split(".")[-1])).eps)
+        self.goal = _ROUNDING * self.precision  # residuals of a solve at most, relative
 
     def solve_roots(self, Z):
         """``N Z``."""
@@ -88,12 +89,12 @@ class System:
         return (G - self.product(self.from_roots(self.roots.ttimes(G)))) / self.strength
 
     def _refined(self, B, solve, product):
-        """Solve, and solve for what remains while it is above rounding and shrinks: at a small rho it can be."""
+        """Solve, and solve for what remains while it is more than was asked for and shrinks: at a small rho it can be."""
         X, norm, before = solve(B), _norms(self._xp, B), None
         for _ in range(_CORRECTIONS):
             R = B - product(X) - self.strength * X
             left = _norms(self._xp, R)
-            if not self._xp.any(left > _ROUNDING * self.precision * norm):
+            if not self._xp.any(left > self.goal * norm):
                 break
             if before is not None and not self._xp.any(left < 0.1 * before):
                 break
@@ -227,6 +228,11 @@ class IterativeSystem(System):
         super().__init__(K, roots, strength)
         self.tol, self.max_iter, self.preconditioner = max(tol, 8 * self.precision), max_iter, preconditioner
         self.converged, self.n_iter = True, 0
+        self.goal = max(self.goal, self.tol)
+
+    def at(self, tol):
+        """The same to another tolerance."""
+        return IterativeSystem(self.K, self.roots, self.strength, tol, self.max_iter, self.preconditioner)
 
     def solve_roots(self, Z):
         goal = self.tol * self._lengths(Z)
