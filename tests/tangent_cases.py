@@ -3,6 +3,8 @@
 It shares nothing with the coefficients of rows that the package works with.
 """
 
+import copy
+
 import numpy as np
 
 from sklearn_influence import losses
@@ -96,6 +98,12 @@ class Linearised:
         return self.J(self.X_test) @ delta
 
     # -- in the coefficients of the rows ------------------------------------------------------------------------------
+
+    def weakly(self, strength, coefficient):
+        """At another strength, and coefficients that are all the same."""
+        objective = copy.copy(self.objective())
+        objective._strength = np.full(self.q, strength)
+        return objective.with_(params=np.full(objective.n_params, coefficient))
 
     def objective(self):
         """At coefficients 0."""

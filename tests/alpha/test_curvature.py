@@ -169,6 +169,16 @@ def test_a_poor_solve_is_not_held_against_the_next():
     assert factor(_flat(problem))[1].converged
 
 
+def test_products_with_a_mixing_kernel_weigh_more_against_its_factor():
+    roots, rows = Problem("softmax").roots, np.zeros((1000, 1))
+    plain, mixed = Gram("rbf", rows), Mixed(np.broadcast_to(0.0, (10000, 10000)), 10)
+    by_products = [
+        KernelFactor(KernelCurvature(gram, roots, np.full(10, 1.0)), Cheapest()).for_columns(100).iterative
+        for gram in (plain, mixed)
+    ]
+    assert by_products == [True, False]
+
+
 def test_influences_after_an_edit_of_an_interpolating_model():
     """At a tiny strength an inverse that rows are taken out of has lost the digits that a factor has."""
     rng = np.random.default_rng(0)

@@ -7,8 +7,8 @@ from sklearn.kernel_ridge import KernelRidge
 from tangent_cases import KINDS, Linearised
 
 from sklearn_influence import InfluenceEstimator
-from sklearn_influence.alpha import editing
-from sklearn_influence.editing import Addition, Correction, Removal
+from sklearn_influence.alpha import editing, newton
+from sklearn_influence.editing import Addition, Correction, Removal, Written
 from sklearn_influence.solvers import ConjugateGradient, Direct
 
 STRENGTHS = (1e-5, 1e-3, 1e-1, 10.0)
@@ -164,6 +164,7 @@ def test_the_bound_holds_for_the_networks_parameters_wherever_they_are(kind, sol
         distance = np.linalg.norm(moved.to_params(moved.params) - truth)
         for known in (None, factor):
             bound = editing.distance_bound(moved, known, solver)
+            _check_r(case, bound, objective.strength[0])
             assert bound.valid and bound.param_bound >= distance
             ratios.append(bound.param_bound / distance)
         theta = moved.to_params(moved.params)
@@ -180,6 +181,34 @@ def test_the_bound_holds_for_the_networks_parameters_wherever_they_are(kind, sol
         if case.loss.quadratic:
             assert bound.param_bound <= distance * (1 + 1e-6) + 1e-12
     assert max(ratios) < 1e3
+
+
+def _check_r(case, bound, rho):
+    """r is at least the norm of any difference of outputs that the loss compares, in units of the least curvature."""
+    J = case.J(case.X)
+    apart = J[:, :, None] - J[:, None] if case.q > 1 else J
+    if not case.loss.quadratic:
+        assert bound.r_nu >= bound.newton_decrement * np.linalg.norm(apart, axis=-1).max() / np.sqrt(rho)
+
+
+def test_parameters_that_nothing_rounds_are_turned_back_into_nothing():
+    class Family:
+        @staticmethod
+        def as_written(final, params):
+            return params
+
+    objective = Linearised("softmax").fit()[0]
+    assert Written(Family, None)(objective) == (objective, 0.0)
+
+
+def test_a_factor_is_handed_on_where_it_is_one(monkeypatch):
+    """The cheaper way to a squared loss that mixes may be by conjugate gradients, whatever is asked for afterwards."""
+    case = Linearised("squares")
+    assert editing.minimise_anew(case.objective(), solver=Direct())[1].factor is not None
+    monkeypatch.setattr(newton, "_is_direct_cheaper", lambda *args: False)
+    found, info = editing.minimise_anew(case.objective(), solver=Direct())
+    assert info.converged and info.factor is None
+    close(found.to_params(found.params), case.refit(), 1e-9)
 
 
 def test_rows_leave_the_inverse_of_a_mixing_kernel():

@@ -240,3 +240,21 @@ def test_replacements_in_linearised_networks(kind, solver, what):
         moved, targets = case.X.copy(), case.y.copy()
         moved[7], targets[7] = X[0], y[0]
         close(truth[0], case.refit(moved, targets) - theta, 1e-9)
+
+
+def test_a_label_that_leaves_no_curvature_behind_is_stepped_on_by_itself():
+    """At next to no strength a row's leverage is 1: its replacement is a step from the rows as they are after it."""
+    case, rho, rows = Linearised("softmax"), 1e-11, np.array([7])
+    objective = case.weakly(rho, 0.0)
+    y = case.y.copy()
+    y[7] = (y[7] + 1) % 3
+    found = replacement_effects(
+        objective, Direct().factor(objective.curvature()), Replacements(rows, y=y[rows]), "newton"
+    )
+    assert list(found.direct) == [0]
+    zero = np.zeros(case.network.n_params)
+    H, g = case.hessian(zero, case.X, y, case.weight, rho), case.gradient(zero, case.X, y, case.weight)
+    step = case.J(case.X) @ np.linalg.solve(H, -g)
+    moved = objective.outputs_change(found.params(slice(None)))[:, :, 0]
+    seen = case.weight > 0
+    close((moved - moved.mean(axis=1, keepdims=True))[seen], (step - step.mean(axis=1, keepdims=True))[seen], 1e-3)

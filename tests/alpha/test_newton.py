@@ -6,6 +6,7 @@ from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
 from sklearn_influence import losses, newton
+from sklearn_influence.alpha import newton as newton_module
 from sklearn_influence.alpha.newton import minimise
 from sklearn_influence.objective import Weighting
 from sklearn_influence.primal import PrimalObjective
@@ -173,12 +174,19 @@ def test_squared_loss_goes_by_products_where_no_factor_fits(monkeypatch):
     X, _, y, loss, weight = _data("squares")
     expected = minimise(_rbf(X), y, loss, weight, 0.1)
     assert type(expected[2].system).__name__ == "DirectSystem"
-    from sklearn_influence.alpha import newton as module
-
-    monkeypatch.setattr(module, "physical_memory", lambda: 8 * 60**2 - 1)
+    monkeypatch.setattr(newton_module, "physical_memory", lambda: 8 * 60**2 - 1)
     found = minimise(_rbf(X), y, loss, weight, 0.1)
     assert type(found[2].system).__name__ == "IterativeSystem" and found[2].converged
     np.testing.assert_allclose(found[1], expected[1], atol=1e-8)
+
+
+def test_what_a_factor_is_weighed_against():
+    few, many = (np.broadcast_to(0.0, (size, size)) for size in (2000, 20000))
+    cheaper = newton_module._is_direct_cheaper
+    assert cheaper(few, losses.SquaredError(), 2000, 10)  # one factor for all outputs, and exact
+    assert not cheaper(many, losses.SquaredError(), 2000, 10)  # the outputs are mixed: ten times the unknowns
+    assert cheaper(few[:900, :900], losses.SquaredError(), 90, 10)
+    assert not cheaper(few, losses.Softmax(), 2000, 10) and not cheaper(many, losses.Softmax(), 2000, 10)
 
 
 def test_a_start_is_no_part_of_kernel_ridge():
@@ -217,11 +225,9 @@ def test_rounding_ends_it():
 def test_conjugate_gradients_give_way_to_a_factor(monkeypatch):
     X, _, y, loss, weight = _data("logistic", n=300)
     K = _rbf(X)
-    from sklearn_influence.alpha import newton as module
-
-    monkeypatch.setattr(module, "_is_direct_cheaper", lambda *args: False)
-    limited = module.iterate
-    monkeypatch.setattr(module, "iterate", lambda *args, **options: limited(*args, max_iter=1, **options))
+    monkeypatch.setattr(newton_module, "_is_direct_cheaper", lambda *args: False)
+    limited = newton_module.iterate
+    monkeypatch.setattr(newton_module, "iterate", lambda *args, **options: limited(*args, max_iter=1, **options))
     _, _, info = minimise(K, y, loss, weight, 1e-6)
     assert info.converged and type(info.system).__name__ == "DirectSystem"
     assert not minimise(K, y, loss, weight, 1e-6, solver="cg", max_iter=3)[2].converged

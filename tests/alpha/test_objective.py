@@ -3,16 +3,19 @@
 import numpy as np
 import pytest
 from kernel_contract import FAMILIES, close, fitted
+from tangent_cases import KINDS, Linearised
 
 from sklearn_influence.solvers import ConjugateGradient, Direct
 
 NAMES = ["ridge poly targets", "gp normalised targets", "gp noise", "binary balanced", "softmax weighted"]
 every_name = pytest.mark.parametrize("name", NAMES)
+# Linearised networks, whose outputs start from the network's own and are mixed.
+every_objective = pytest.mark.parametrize("name", [*NAMES, *(f"linearised {kind}" for kind in KINDS)])
 
 
 def _objective(name, moved=0.1):
     """At parameters off the optimum, but for the offset, which follows from the targets."""
-    objective = fitted(name)._objective
+    objective = Linearised(name.split()[1]).fit()[0] if "linearised" in name else fitted(name)._objective
     if not moved:
         return objective
     rng = np.random.default_rng(0)
@@ -22,10 +25,11 @@ def _objective(name, moved=0.1):
 
 
 def _kernel(objective):
-    return np.kron(objective.gram.matrix, np.eye(objective.n_outputs))
+    K = objective.gram.matrix
+    return K if objective.gram.mixed else np.kron(K, np.eye(objective.n_outputs))
 
 
-@every_name
+@every_objective
 def test_gradient_and_curvature_are_derivatives(name):
     objective = _objective(name)
     K, size = _kernel(objective), objective.coefficients.size
@@ -47,7 +51,7 @@ def test_gradient_and_curvature_are_derivatives(name):
         close(objective.third_derivative(way[:, None])[:, 0], two / (2 * h), 1e-5)
 
 
-@every_name
+@every_objective
 def test_pullbacks_are_transposes_of_changes(name):
     objective, rng = _objective(name), np.random.default_rng(2)
     n, q, p = objective.n_rows, objective.n_outputs, objective.n_params
@@ -153,3 +157,25 @@ def test_edits_and_their_refusals():
         noisy = _objective("gp noise", 0.0)
         noisy.append(noisy.gram.X[:1], noisy.y[:1], np.ones(1))
     assert objective.on("cpu") is objective and objective.primal() is objective
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rounding_of_a_gradient_by_what_rounding_of_the_kernel_does(kind):
+    case, objective = Linearised(kind), _objective(f"linearised {kind}")
+    reach = np.linalg.norm(case.J(case.X), axis=2)  # |k(x, z)| is at most the product of these
+    f0, a = case.network.outputs(case.X), objective.coefficients
+    carried = np.outer(reach, reach) @ np.abs(a.ravel()) + np.abs(f0).ravel()
+    u, W = case.loss.gradient(case.y, objective.outputs()), np.abs(case.loss.curvature(case.y, objective.outputs()))
+    W = W if W.ndim == 2 else W.max(axis=1)
+    own = objective.strength * np.abs(a)
+    terms = case.weight[:, None] * (np.abs(u) + W * carried.reshape(a.shape)) + own
+    close(objective.gradient_rounding(), 4 * np.finfo(float).eps * terms, 1e-12)
+
+
+def test_outputs_that_are_mixed_have_one_strength():
+    objective = _objective("linearised squares")
+    given = (objective.gram, objective.y, objective.loss, objective.weighting)
+    with pytest.raises(
+        ValueError, match=r"mixes the outputs needs one strength for all of them, got \[1.0, 2.0, 1.0\]"
+    ):
+        type(objective)(*given, np.array([1.0, 2.0, 1.0]), objective.params)

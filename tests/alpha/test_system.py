@@ -94,6 +94,21 @@ def test_conjugate_gradients_count_their_products_and_say_how_they_went(kind):
     assert not system.converged
 
 
+def test_conjugate_gradients_go_as_far_as_was_asked():
+    case, x = Problem("logistic", n=60), np.linspace(0.0, 3.0, 60)
+    K = np.exp(-((x[:, None] - x) ** 2)) + 0.01 * np.diag(x)
+
+    def left(X):
+        return np.linalg.norm(B - case.roots.weigh((K @ X[:, 0])[:, None]) - 0.1 * X) / np.linalg.norm(B)
+
+    B = case.roots.times(case.B)
+    rough = iterate(K, case.roots, 0.1, tol=1e-4)
+    assert 1e-10 < left(rough.solve(B)) < 1e-3
+    assert rough.n_products <= (rough.n_iter + 2) * case.B.shape[2]  # two looks at what is left
+    close = rough.at(1e-12)
+    assert left(close.solve(B)) < 1e-11
+
+
 @pytest.mark.parametrize("kind", CASES)
 def test_a_preconditioner_saves_iterations_and_changes_nothing(kind):
     case = Problem(kind, n=120, strength=1e-2)
