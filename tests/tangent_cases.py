@@ -77,12 +77,14 @@ class Linearised:
         X, y, weight = (a if b is None else b for a, b in ((self.X, X), (self.y, y), (self.weight, weight)))
         rows, theta = (X, y, weight), np.zeros(self.network.n_params)
         for _ in range(40):
-            step = -np.linalg.solve(self.hessian(theta, *rows), self.gradient(theta, *rows))
+            gradient = self.gradient(theta, *rows)
+            step = -np.linalg.solve(self.hessian(theta, *rows), gradient)
+            if np.linalg.norm(gradient) < 1e-12:
+                return theta + step
             while self.value(theta + step, *rows) > self.value(theta, *rows) + 1e-12:
                 step = 0.5 * step
             theta = theta + step
-        assert np.linalg.norm(self.gradient(theta, *rows)) < 1e-12
-        return theta
+        raise AssertionError("the oracle has not converged")
 
     def newton_without(self, rows, theta):
         """One Newton step without some rows, from theta; balanced weights are those without them."""

@@ -89,7 +89,7 @@ class System:
         return (G - self.product(self.from_roots(self.roots.ttimes(G)))) / self.strength
 
     def _refined(self, B, solve, product):
-        """Solve, and solve for what remains while it is more than was asked for and shrinks: at a small rho it can be."""
+        """Solve, and solve for what remains while it is more than was asked for, as at a small rho, and shrinks."""
         X, norm, before = solve(B), _norms(self._xp, B), None
         for _ in range(_CORRECTIONS):
             R = B - product(X) - self.strength * X

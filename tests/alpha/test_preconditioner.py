@@ -34,16 +34,17 @@ def test_leading_directions_are_near():
 
 
 @pytest.mark.parametrize("namespace", ["numpy", "array_api_strict"])
-@pytest.mark.parametrize("kind", ["logistic", "softmax", "squares"])
+@pytest.mark.parametrize("kind", ["logistic", "softmax", "squares", "softmax mixed", "squares mixed"])
 def test_is_the_inverse_with_its_own_matrix(kind, namespace):
     xp, rng = pytest.importorskip(namespace), np.random.default_rng(0)
+    kind, *mixed = kind.split()
     n, q = 12, {"logistic": 1, "softmax": 3, "squares": 2}[kind]
     loss = {"logistic": losses.Logistic, "softmax": losses.Softmax, "squares": losses.SquaredError}[kind]()
-    f, weight, L = rng.standard_normal((n, q)), rng.uniform(0, 2, n), rng.standard_normal((n, 4))
+    f, weight, L = rng.standard_normal((n, q)), rng.uniform(0, 2, n), rng.standard_normal((n * q if mixed else n, 4))
     roots = Roots.of(loss, f if kind == "squares" else rng.integers(0, 2, n), f, weight)
     X, K = rng.standard_normal((n, q, 5)), L @ L.T
     V_X = roots.times(X)
-    M_X = 0.7 * X + roots.ttimes((K @ V_X.reshape(n, -1)).reshape(X.shape))
+    M_X = 0.7 * X + roots.ttimes((K @ V_X.reshape(len(K), -1)).reshape(X.shape))
     device = xp.asarray(L)
     found = LowRank(device, roots.like(device), 0.7)(xp.asarray(M_X))
     np.testing.assert_allclose(np.asarray(found), X, atol=1e-12)
