@@ -111,7 +111,8 @@ class Network:
 
     def _forward(self, X):
         """Inputs of each layer, slopes of each hidden activation, and the outputs."""
-        inputs, slopes, h = [], [], X
+        # A number times a float32 array stays float32: rows are widened here, before any product.
+        inputs, slopes, h = [], [], X.astype(np.float64, copy=False)
         for layer, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
             inputs.append(h)
             z = self.weight_scales[layer] * _dense(h @ W) + self.bias_scale * b

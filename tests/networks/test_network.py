@@ -56,3 +56,12 @@ def test_the_gram_matrix_is_that_of_the_jacobian(trained, monkeypatch):
     of_weights, of_biases = J[:, : net.n_weights], J[:, net.n_weights :]
     np.testing.assert_allclose(net.gram(X, biases=False), of_weights @ of_weights.T, **close)
     np.testing.assert_allclose(net.gram(X, weights=False), of_biases @ of_biases.T, **close)
+
+
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_array], ids=["dense", "sparse"])
+def test_rows_of_single_precision_are_worked_on_in_double(make):
+    net, rng = network("tanh"), np.random.RandomState(2)
+    X = rows(6).astype(np.float32)
+    wide, single, U = make(X.astype(np.float64)), make(X), rng.standard_normal((6, 3))
+    for product in (net.outputs, net.jacobian, net.gram, lambda X: net.gram(X, single), lambda X: net.pulls(X, U)):
+        np.testing.assert_allclose(product(single), product(wide), rtol=1e-13, atol=1e-13)
