@@ -18,6 +18,8 @@ _ITERATIONS, _WIDE = 40, 8
 _SMALL = 256
 # How closely a step is solved for: within this share of the error that Newton's own model makes of it, and at most.
 _SHARE, _ROUGH = 0.1, 0.1
+# A squared loss takes one step, which no other one corrects: it is solved for within this share of the tolerance.
+_ONCE = 0.01
 # Outputs that move by less than this, in logs of the curvature, are where Newton's steps shrink fast; where they do not
 # shrink, they are rounding.
 _NEAR = 0.1
@@ -271,7 +273,7 @@ class _Search:
     def _precision(self, decrement, reach, first, tol):
         """How closely a step of this decrement is to be solved for, relative to it."""
         if self.loss.quadratic:
-            return tol
+            return _ONCE * tol
         if first is None:
             return min(_ROUGH, _SHARE * (1.0 if reach is None else reach))
         if decrement == 0.0:

@@ -189,6 +189,16 @@ def test_what_a_factor_is_weighed_against():
     assert not cheaper(few, losses.Softmax(), 2000, 10) and not cheaper(many, losses.Softmax(), 2000, 10)
 
 
+def test_the_only_step_of_a_squared_loss_is_solved_within_the_tolerance():
+    """No later step corrects it; and coefficients are less well determined than the decrement says."""
+    rng = np.random.default_rng(0)
+    Q = np.linalg.qr(rng.normal(size=(300, 300)))[0]
+    K, y, tol = (Q * (1e3 / np.arange(1, 301))) @ Q.T, rng.normal(size=(300, 1)), 1e-4
+    alpha, _, _ = minimise(K, y, losses.SquaredError(), np.ones(300), 1e-2, solver="cg", tol=tol)
+    truth = np.linalg.solve(K + 1e-2 * np.eye(300), y)
+    assert np.linalg.norm(alpha - truth) < 0.1 * tol * np.linalg.norm(truth)
+
+
 def test_a_start_is_no_part_of_kernel_ridge():
     X, _, y, loss, weight = _data("squares")
     K = _rbf(X)
