@@ -4,32 +4,28 @@ import warnings
 from numbers import Real
 
 import numpy as np
-from scipy.special import log_expit, log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process.kernels import Kernel
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._backend import check_device, on_device, to_numpy
 from ._parallel import block_size, blocks
-from ._validation import check_choice, check_count, check_tolerance, check_weights
+from ._validation import check_choice, check_count, check_tolerance
 from .alpha.gram import Gram, check_symmetric
 from .alpha.newton import minimise
 from .families import find_family, register_family
-from .families.classes import check_class_weight, class_weighting
+from .families.classes import check_class_weight
 from .families.kernel import kernel_parameters
 from .families.kernel_logistic import KernelLogisticFamily
 from .kernels import NeuralTangentKernel, gram
 from .losses import Logistic, Softmax
-from .what_if import WhatIfMixin
+from .own_models import PENALTY_SCALES, ByOutputsMixin, OwnModelMixin, check_strength
 
 __all__ = ["KernelLogisticRegression"]
 
-PENALTY_SCALES = ("sum", "mean")
 
-
-class KernelLogisticRegression(WhatIfMixin, ClassifierMixin, BaseEstimator):
+class KernelLogisticRegression(ByOutputsMixin, OwnModelMixin, ClassifierMixin, BaseEstimator):
     r"""Logistic regression in the span of the rows: any kernel, two classes or more, no intercept.
 
     Minimises ``sum_i s_i logloss(y_i, f_i) + alpha/2 sum_o c_o'K c_o`` over the coefficients c, with outputs
@@ -154,22 +150,8 @@ class KernelLogisticRegression(WhatIfMixin, ClassifierMixin, BaseEstimator):
         """
         self._check_parameters()
         X, y = validate_data(self, X, y, **self._rows())
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        n_classes = len(self.classes_)
-        if n_classes < 2:
-            raise ValueError(
-                f"KernelLogisticRegression needs rows of at least 2 classes; got 1 class, {self.classes_[0]!s}."
-            )
-        n = X.shape[0]
-        sample_weight = check_weights(sample_weight, n)
-        weight = class_weighting(self, codes, sample_weight).effective()
-        empty = self.classes_[np.bincount(codes, weights=weight) == 0]
-        if len(empty):
-            raise ValueError(
-                f"Every row of class {empty[0]!s} has weight 0 (sample_weight times class_weight). Leave the class "
-                "out, or give it weight."
-            )
+        codes, sample_weight, weight = self._read_labels(y, sample_weight)
+        n, n_classes = X.shape[0], len(self.classes_)
         device = check_device(self.device, n * n)
         if self._precomputed:
             check_symmetric(X)
@@ -217,68 +199,12 @@ class KernelLogisticRegression(WhatIfMixin, ClassifierMixin, BaseEstimator):
             out[part] = to_numpy(K @ coef)
         return out
 
-    def predict(self, X):
-        """The most probable class of each row, (m,)."""
-        outputs = self.decision_function(X)
-        codes = (outputs > 0).astype(int) if outputs.ndim == 1 else outputs.argmax(axis=1)
-        return self.classes_[codes]
-
-    def predict_proba(self, X):
-        """Probabilities of the classes, (m, n_classes), in the order of ``classes_``."""
-        outputs = self.decision_function(X)
-        return Logistic().proba(outputs[:, None]) if outputs.ndim == 1 else Softmax().proba(outputs)
-
-    def predict_log_proba(self, X):
-        """Logarithms of the probabilities, (m, n_classes), right where those are next to nothing."""
-        outputs = self.decision_function(X)
-        if outputs.ndim == 1:
-            return np.stack([log_expit(-outputs), log_expit(outputs)], axis=1)
-        return log_softmax(outputs, axis=1)
-
-    # -- what influence and edits ask of the estimator around a final step: here it is that step -----------------------
-
-    method, solver, representation, refine, n_jobs, verbose = "newton", "auto", "dual", True, None, 0
-
-    @property
-    def _final_step(self):
-        return self
-
-    def _features(self, X):
-        return validate_data(self, X, reset=False, **self._rows())
-
-    def _feature_names(self):
-        return getattr(self, "feature_names_in_", [f"x{i}" for i in range(self.n_features_in_)])
-
-    def _with_final(self, final):
-        return final
-
-    def _hold(self, estimator):
-        for name in ("dual_coef_", "X_fit_", "n_features_in_", "feature_names_in_"):
-            if hasattr(estimator, name):
-                setattr(self, name, getattr(estimator, name))
+    representation = "dual"
+    _of_edit = ("dual_coef_", "X_fit_", "n_features_in_", "feature_names_in_")
 
     def _take_up_rows(self, objective):
-        """Hold the rows of an edited objective, and nothing of those before."""
         self.X_fit_, self.n_features_in_ = objective.gram.X, objective.gram.X.shape[1]
-        self._remember(self._fitted.family, objective)
-
-    def _edited_source(self, edit, X, y):
-        return None
-
-    def _check_transformers(self):
-        raise ValueError(
-            "refit_transformers=True needs transformers before the model: wrap the pipeline that ends in "
-            "KernelLogisticRegression, InfluenceEstimator(pipeline), and fit it on the raw rows."
-        )
-
-    def _transformers_remember(self, source, refitted, seen):
-        return []
-
-    def _get_fitted_attr_html(self, doc_link=""):
-        """What fit left, for the HTML display: reading every attribute, as it does, would compute ``params_``."""
-        shown = type(type(self).__name__, (), {"__doc__": type(self).__doc__})()
-        shown.__dict__.update(vars(self))
-        return BaseEstimator._get_fitted_attr_html(shown, doc_link)
+        super()._take_up_rows(objective)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -298,8 +224,7 @@ class KernelLogisticRegression(WhatIfMixin, ClassifierMixin, BaseEstimator):
 
     def _check_parameters(self):
         """Refuse parameters that cannot be used."""
-        if isinstance(self.alpha, (bool, np.bool_)) or not isinstance(self.alpha, Real) or not 0 < self.alpha < np.inf:
-            raise ValueError(f"alpha must be a number > 0, got {self.alpha!r}; a kernel model needs a penalty.")
+        check_strength(self.alpha, "kernel")
         if self.gamma is not None and (not isinstance(self.gamma, Real) or not 0 < self.gamma < np.inf):
             raise ValueError(f"gamma must be a number > 0, or None for the kernel's own default, got {self.gamma!r}.")
         check_choice("penalty_scale", self.penalty_scale, PENALTY_SCALES)

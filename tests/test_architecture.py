@@ -31,6 +31,7 @@ LEVELS = [
     {"questions"},
     {"base"},
     {"what_if"},
+    {"own_models"},
     {"wrapper", "kernel_models", "linearised_models"},
     {"quantities"},
     {"diagnostics"},
