@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .families import register_family
     from .kernel_models import KernelLogisticRegression
     from .kernels import NeuralTangentKernel
+    from .linearised_models import LinearisedClassifier, LinearisedRegressor
     from .report import audit
     from .wrapper import InfluenceEstimator
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = [
     "InfluenceEstimator",
     "KernelLogisticRegression",
+    "LinearisedClassifier",
+    "LinearisedRegressor",
     "NeuralTangentKernel",
     "__version__",
     "audit",
@@ -27,6 +30,8 @@ __all__ = [
 _HOMES = {
     "InfluenceEstimator": "wrapper",
     "KernelLogisticRegression": "kernel_models",
+    "LinearisedClassifier": "linearised_models",
+    "LinearisedRegressor": "linearised_models",
     "NeuralTangentKernel": "kernels",
     "audit": "report",
     "register_family": "families",

@@ -93,7 +93,7 @@ class FittedMixin:
         check_is_fitted(self)
         options = self._options()
         if self._fitted.edited or not options.refine:
-            return self._objective.params.copy()
+            return self._objective.to_params(self._objective.params).copy()
         optimum, _ = self._fitted.optimum(options)
         return optimum.to_params(optimum.params).copy()
 
@@ -245,7 +245,7 @@ class FittedMixin:
         (11,)
         """
         check_is_fitted(self)
-        n_params = self._objective.n_params
+        n_params = self._fitted.family.n_params(self._objective)
         B = as_numbers(B, "B")
         if B.ndim not in (1, 2) or B.shape[0] != n_params:
             raise ValueError(f"B must have shape ({n_params},) or ({n_params}, k), got {B.shape}.")

@@ -64,7 +64,7 @@ class InfluenceMixin(QuestionsMixin):
         (2, 11)
         """
         changes = self._changes(indices, groups, X_new, y_new)
-        k, n_params = len(changes), self._objective.n_params
+        k, n_params = len(changes), self._fitted.family.n_params(self._objective)
         check_result(k * n_params, f"Influence of {called(changes)} on {n_params:,} parameters")
         return influence.params_change(self._effects(changes), np.empty((k, n_params)), self.verbose)
 

@@ -137,16 +137,22 @@ class Written:
 
     def __init__(self, family, final):
         self.family, self.final = family, final
+        self._last = None, None  # an objective and its parameters, which may take passes over the rows
 
     def params(self, objective):
         """The parameters (n_params,) after the rounding of the attributes' dtype."""
-        return self.family.as_written(self.final, objective.to_params(objective.params))
+        known, params = self._last
+        return params if known is objective else self._rounded(objective.to_params(objective.params))
+
+    def _rounded(self, params):
+        return self.family.as_written(self.final, params)
 
     def __call__(self, objective):
         """The objective there, and how far the rounding went in directions that are not among its unknowns."""
         held = objective.to_params(objective.params)
-        params = self.family.as_written(self.final, held)
+        params = self._rounded(held)
         if np.array_equal(params, held):  # nothing rounded, and nothing to be turned back into unknowns
+            self._last = objective, params
             return objective, 0.0
         unknowns = objective.from_params(params)
         lost = float(np.linalg.norm(params - objective.to_params(unknowns)))

@@ -261,6 +261,7 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
         final = composite.final_step(estimator)
         if final is not estimator:  # a search may have had the choice among models, or their settings
             family = check_composite(estimator)
+        family = family.of(final)
         objective = family.read(final, rows, y, np.ones(rows.shape[0]) if weight is None else weight)
         if frozen:
             _warn_steps_that_differ(estimator, X, y)

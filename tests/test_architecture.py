@@ -145,6 +145,8 @@ def test_public_names():
     assert sklearn_influence.__all__ == [
         "InfluenceEstimator",
         "KernelLogisticRegression",
+        "LinearisedClassifier",
+        "LinearisedRegressor",
         "NeuralTangentKernel",
         "__version__",
         "audit",

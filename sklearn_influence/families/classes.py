@@ -26,6 +26,13 @@ def class_codes(estimator, y):
     return np.searchsorted(estimator.classes_, y)
 
 
+def signs(codes, n_classes):
+    """Targets of +1 and -1 by class numbers: (n, 1) for two classes, (n, n_classes) for more."""
+    if n_classes == 2:
+        return 2.0 * codes[:, None] - 1.0
+    return np.where(codes[:, None] == np.arange(n_classes), 1.0, -1.0)
+
+
 def check_class_weight(class_weight):
     """Refuse a dict of class weights that are not finite numbers of at least 0."""
     if not isinstance(class_weight, dict):

@@ -11,7 +11,7 @@ from ..dual import DualObjective, spans
 
 _FAMILIES = {}
 # Estimators of our own, which register themselves when they are first asked for.
-_LATER = {"KernelLogisticRegression"}
+_LATER = {"KernelLogisticRegression", "LinearisedClassifier", "LinearisedRegressor"}
 
 # Share of the machine's memory that the dual representation may take where it has not been asked for.
 _DUAL_MEMORY = 0.4
@@ -30,6 +30,10 @@ class Family(ABC):
     """
 
     engine = parameter_space
+
+    def of(self, estimator):
+        """The family that speaks for this very estimator, fitted or not."""
+        return self
 
     def check(self, estimator):
         """Raise ValueError, before any fit, for settings whose fitted model is no minimiser this family knows."""
@@ -80,6 +84,10 @@ class Family(ABC):
 
     def check_sensitivity(self):
         """Raise ValueError where the model has no derivative by its training inputs."""
+
+    def n_params(self, objective):
+        """How many parameters the estimator has, whose objective as read this is."""
+        return objective.n_params
 
     def param_names(self, estimator, objective, columns, rows):
         """Names of the parameters, in their order; ``rows`` are the numbers of the rows in the model."""
@@ -227,7 +235,7 @@ def find_family(estimator):
         )
     family = _FAMILIES.get(type(estimator))
     if family is not None:
-        return family
+        return family.of(estimator)
     name = type(estimator).__name__
     text = f"{name} is not supported. Supported estimators: {', '.join(supported_names())}. "
     if any(word in name for word in _TREES):

@@ -6,7 +6,7 @@ from sklearn.linear_model import RidgeClassifier, RidgeClassifierCV
 from ..losses import SquaredError
 from ..objective import class_numbers
 from ..primal import PrimalObjective
-from .classes import check_class_weight, class_codes, class_weighting
+from .classes import check_class_weight, class_codes, class_weighting, signs
 from .least_squares import LeastSquaresFamily
 
 
@@ -30,12 +30,7 @@ class RidgeClassifierFamily(LeastSquaresFamily):
                 f"{type(estimator).__name__} with several labels a row is not supported: y has shape {shape}. "
                 "Fit one model for each column of y."
             )
-        return self._targets(estimator, class_codes(estimator, y))
-
-    def _targets(self, estimator, codes):
-        if len(estimator.classes_) == 2:
-            return 2.0 * codes[:, None] - 1.0
-        return np.where(codes[:, None] == np.arange(len(estimator.classes_)), 1.0, -1.0)
+        return signs(class_codes(estimator, y), len(estimator.classes_))
 
     def read(self, estimator, X, y, sample_weight):
         y = self.encode(estimator, y)
