@@ -89,7 +89,8 @@ def output_quantity(model, target, X=None):
 def linear_changes(objective, factor, G):
     """First-order change of ``G' theta`` when each row leaves, (n,): one solve, and one pass over the rows.
 
-    Class weights that are recomputed count; G (n_params,) is in the estimator's parameters.
+    Class weights that are recomputed count; G (n_params,) is in the estimator's parameters, of a kernel model in its
+    coefficients.
     """
     effects = row_effects(objective, factor, np.arange(objective.n_rows), "first_order")
     project = effects.onto(objective.from_params(G[:, None]))
@@ -104,10 +105,7 @@ class ParameterQuantity:
 
     def estimate(self, objective, factor):
         if objective.representation == "kernel":
-            raise ValueError(
-                "The parameters of a kernel model are the coefficients of its rows, and leave with them: no conclusion "
-                "is one of them. Give a function of the outputs as target."
-            )
+            return self._by_rows(objective, factor)
         direction = np.zeros((objective.primal().n_params, 1))
         direction[self.position] = 1.0
         solved = objective.solve_params(factor, direction)
@@ -124,6 +122,27 @@ class ParameterQuantity:
         along = objective.primal().outputs_change(solved)[:, :, 0]
         error = _least_squares_error if objective.loss.quadratic else _logistic_error
         return replace(found, **error(objective, factor, self.position, solved, along))
+
+
+    def _by_rows(self, objective, factor):
+        """Of a model in coefficients of its rows a, with parameters ``J'a``: the entry's derivative by a is a column of
+        J."""
+        gram = objective.gram
+        if not gram.featured:
+            raise ValueError(
+                "The parameters of a kernel model are the coefficients of its rows, and leave with them: no conclusion "
+                "is one of them. Give a function of the outputs as target."
+            )
+        value = objective.to_params(objective.params)[self.position]
+        direction = np.zeros((gram.network.n_params, 1))
+        direction[self.position] = 1.0
+        return Estimate(
+            value=float(value),
+            changes=linear_changes(objective, factor, gram.features_of(gram.X, direction).ravel()),
+            weights=objective.sample_weight,
+            codes=objective.weighting.codes,
+            no_error="a penalised estimate has no classical standard error",
+        )
 
 
 @dataclass(frozen=True)

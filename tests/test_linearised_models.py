@@ -20,6 +20,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_influence import InfluenceEstimator, LinearisedClassifier, LinearisedRegressor, audit
+from sklearn_influence.diagnostics import most_influential_set
 from sklearn_influence.families import find_family
 from sklearn_influence.privacy import ObjectivePerturbation
 
@@ -196,6 +197,17 @@ def test_an_audit_speaks_of_them():
         warnings.filterwarnings("ignore", ".*leverage|One Newton step")
         report = str(audit(model, BINARY.X_test, BINARY.y_test))
     assert "Audit of LinearisedClassifier" in report and "The fit has reached its optimum" in report
+
+
+def test_the_rows_behind_a_parameter_or_an_output_are_the_same_both_ways():
+    for target, X in (("coefs_[0][x1, 2]", None), (np.mean, LINE.X_test)):
+        found = []
+        for way in ("primal", "dual"):
+            model = InfluenceEstimator(LinearisedRegressor(representation=way, **SMALL)).fit(LINE.X, LINE.y)
+            found.append(most_influential_set(model, target, X=X))
+        assert found[0].indices.tolist() == found[1].indices.tolist()
+        for key in ("estimate", "predicted", "refit"):
+            close(found[1][key], found[0][key], 1e-9, abs(found[0].estimate))
 
 
 @both_ways
