@@ -123,7 +123,6 @@ class ParameterQuantity:
         error = _least_squares_error if objective.loss.quadratic else _logistic_error
         return replace(found, **error(objective, factor, self.position, solved, along))
 
-
     def _by_rows(self, objective, factor):
         """Of a model in coefficients of its rows a, with parameters ``J'a``: the entry's derivative by a is a column of
         J."""

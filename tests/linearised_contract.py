@@ -170,7 +170,10 @@ FAMILIES = {
     "softmax weighted": Linearised(
         LinearisedClassifier((5, 4), alpha=0.5, class_weight={0: 3.0, 2: 0.5}, **SEED), zeros(THREE), wrapped=True
     ),
-    "softmax mean": Linearised(LinearisedClassifier(5, "tanh", alpha=0.5, penalty_scale="mean", **SEED), THREE),
+    "softmax mean": Linearised(
+        LinearisedClassifier(5, "tanh", alpha=0.5, penalty_scale="mean", **SEED),
+        cases.replace(THREE, sample_weight=np.full(N, 2.0)),
+    ),
     "softmax given": Linearised(
         LinearisedClassifier(init=_given([4, 6, 3]), activation="tanh", alpha=0.5),
         cases.string_labels(THREE),

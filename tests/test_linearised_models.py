@@ -65,6 +65,9 @@ def test_the_representation_is_that_of_fewer_unknowns():
     # more outputs, more rows in the dual: 69 parameters against 3 x 44
     three = LinearisedRegressor((6,), random_state=0).fit(TARGETS.X, TARGETS.y)
     assert three.representation_ == "primal" and three.coef_.shape == (5 * 6 + 6 * 3 + 6 + 3,)
+    wrapped = InfluenceEstimator(clone(wide)).fit(BINARY.X, BINARY.y)
+    close(wrapped.unlearn([3]).params_, copy.deepcopy(wide).unlearn([3]).coef_, 1e-10)
+    assert wrapped.estimator_.dual_coef_.shape == (43, 1)
     wide.set_params(hidden_layer_sizes=2).fit(BINARY.X, BINARY.y)
     assert not hasattr(wide, "dual_coef_")
     mean = clone(narrow).set_params(penalty_scale="mean").fit(BINARY.X, BINARY.y)
@@ -157,6 +160,8 @@ def test_frozen_models_and_other_rows():
     wrong = InfluenceEstimator(FrozenEstimator(model)).fit(LINE.X, LINE.y[::-1])
     with pytest.warns(ConvergenceWarning, match="not at a minimum of its objective on these rows"):
         wrong.influence_on_params([3])
+    others = InfluenceEstimator(FrozenEstimator(model)).fit(LINE.X[::-1], LINE.y)
+    assert others.stationarity_.relative > 1
     with pytest.raises(ValueError, match="was fitted on 44 rows, and got 43"):
         InfluenceEstimator(FrozenEstimator(model)).fit(LINE.X[1:], LINE.y[1:])
 
@@ -334,3 +339,6 @@ def test_to_look_at_a_model_computes_nothing(way):
 def test_the_wrapped_model_shares_its_kernel_matrix():
     model = InfluenceEstimator(LinearisedClassifier(representation="dual", **SMALL)).fit(BINARY.X, BINARY.y)
     assert model._objective.gram is model.estimator_._fitted.objective.gram
+    frozen = InfluenceEstimator(FrozenEstimator(model.estimator_)).fit(BINARY.X, BINARY.y)
+    assert frozen._objective.gram is model._objective.gram
+    assert copy.deepcopy(model).estimator_.network_ is model.estimator_.network_  # and their weights, which stay

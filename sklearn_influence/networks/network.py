@@ -53,6 +53,9 @@ class Network:
         self.bias_scale = float(bias_scale)
         self.trained = tuple(range(n_layers)) if trained is None else tuple(trained)
 
+    def __deepcopy__(self, memo):  # nothing changes it, so that copies of a model share their weights
+        return self
+
     @classmethod
     def random(cls, sizes, activation, *, sigma_w, sigma_b, random_state):
         """Standard normal weights and biases in the NTK parametrisation; ``sizes`` are those of all layers, with the
