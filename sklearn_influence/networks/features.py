@@ -41,7 +41,7 @@ def jacobian_slopes(network, X, V, U):
         dt = scale * (dT @ W.T)
         dz = dh * slope
         if T is not None:
-            second = SECOND_DERIVATIVES[network.activation](inputs[layer], slopes[layer - 1])
+            second = SECOND_DERIVATIVES[network.activation](inputs[layer], slopes[layer - 1], network.corner)
             dz = dz + dt * T * second[:, None, :]
         dT = dt * slope
 

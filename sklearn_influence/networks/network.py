@@ -34,6 +34,8 @@ class Network:
         c_b; 1, or sigma_b.
     trained : sequence of int, optional
         The layers whose weights and biases count as parameters, ascending; all by default.
+    corner : float
+        Relu's corner is rounded where its input is nearer to 0 than this: 0, the default, is relu itself.
 
     Examples
     --------
@@ -44,7 +46,7 @@ class Network:
     (array([[6.]]), array([[[4., 5., 1.]]]))
     """
 
-    def __init__(self, weights, biases, activation, weight_scales=None, bias_scale=1.0, trained=None):
+    def __init__(self, weights, biases, activation, weight_scales=None, bias_scale=1.0, trained=None, corner=0.0):
         self.weights = [np.asarray(W, dtype=np.float64) for W in weights]
         self.biases = [np.asarray(b, dtype=np.float64) for b in biases]
         self.activation = activation
@@ -52,6 +54,7 @@ class Network:
         self.weight_scales = [1.0] * n_layers if weight_scales is None else [float(c) for c in weight_scales]
         self.bias_scale = float(bias_scale)
         self.trained = tuple(range(n_layers)) if trained is None else tuple(trained)
+        self.corner = float(corner)
 
     def __deepcopy__(self, memo):  # nothing changes it, so that copies of a model share their weights
         return self
@@ -94,7 +97,13 @@ class Network:
         for layer, of_weights, of_biases in self._places:
             weights[layer] = params[of_weights].reshape(weights[layer].shape)
             biases[layer] = params[of_biases]
-        return type(self)(weights, biases, self.activation, self.weight_scales, self.bias_scale, self.trained)
+        rest = (self.activation, self.weight_scales, self.bias_scale, self.trained, self.corner)
+        return type(self)(weights, biases, *rest)
+
+    def rounded(self, corner):
+        """The network with relu's corner rounded by so much."""
+        rest = (self.activation, self.weight_scales, self.bias_scale, self.trained, corner)
+        return type(self)(self.weights, self.biases, *rest)
 
     @cached_property
     def _places(self):
@@ -120,7 +129,7 @@ class Network:
             inputs.append(h)
             z = self.weight_scales[layer] * _dense(h @ W) + self.bias_scale * b
             if layer < len(self.weights) - 1:
-                h, slope = ACTIVATIONS[self.activation](z)
+                h, slope = ACTIVATIONS[self.activation](z, self.corner)
                 slopes.append(slope)
         return inputs, slopes, z
 
