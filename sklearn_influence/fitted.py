@@ -104,6 +104,7 @@ class FittedModel:
     def resolved(self, options, method):
         """The options with the representation, "primal" or "dual", the solver and the device that they mean here."""
         self.family.check_solver(options.solver)
+        self.family.check_method(method)
         chosen = self.family.choose(self.objective, options.representation)
         of_parameters = needs_parameters(options.solver)
         if chosen == "dual" and of_parameters:

@@ -130,19 +130,21 @@ class QuestionsMixin(UnlearningMixin):
             warnings.warn(
                 f"Row {self.sample_indices_[rows[worst]]}{', or what replaces it,' * replaced} has a leverage of "
                 f"{largest[worst]:.3g}{several * (not replaced)}, above {HIGH_LEVERAGE}: one Newton step is a rough "
-                f"estimate of a refit for it{others}. {'update' if replaced else 'unlearn'} on a copy gives the refit "
-                "itself.",
+                f"estimate of a refit for it{others}. {self._refit_advice('update' if replaced else 'unlearn')}.",
                 UserWarning,
                 stacklevel=stacklevel,
             )
+
+    def _refit_advice(self, verb):
+        return self._fitted.family.refit_advice.format(verb=verb)
 
     def _warn_rough_groups(self, effects):
         rough = 0 if effects.left is None else int((effects.left > _FAR).sum())
         if rough:
             warnings.warn(
                 f"One Newton step is a rough estimate of a refit for {rough} of {len(effects)} groups: up to "
-                f"{effects.left.max():.0%} of the way is left (threshold {_FAR:.0%}). unlearn on a copy gives the "
-                "refit itself.",
+                f"{effects.left.max():.0%} of the way is left (threshold {_FAR:.0%}). "
+                f"{self._refit_advice('unlearn')}.",
                 UserWarning,
                 stacklevel=5,
             )

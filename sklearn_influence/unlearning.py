@@ -242,6 +242,7 @@ class UnlearningMixin(FittedMixin):
 
     def _limits(self, refit_transformers, tol, max_iter):
         """How an edit is to be made, checked."""
+        self._fitted.family.check_edits()
         check_flag("refit_transformers", refit_transformers)
         if refit_transformers:
             self._check_transformers()

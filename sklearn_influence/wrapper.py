@@ -65,8 +65,9 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
     ----------
     estimator : estimator
         LinearRegression, Ridge, RidgeCV, RidgeClassifier, RidgeClassifierCV, LogisticRegression, LogisticRegressionCV
-        (L2 penalty or none), KernelRidge, GaussianProcessRegressor, :class:`KernelLogisticRegression`, or a class given
-        to :func:`register_family`; or a Pipeline, a search or a FrozenEstimator that ends in one, in any nesting. It is
+        (L2 penalty or none), KernelRidge, GaussianProcessRegressor, :class:`KernelLogisticRegression`, MLPClassifier,
+        MLPRegressor (without edits), or a class given to :func:`register_family`; or a Pipeline, a search or a
+        FrozenEstimator that ends in one, in any nesting. It is
         cloned by ``fit``, a frozen one copied.
     method : {"newton", "first_order", "second_order"}, default="newton"
         "newton": one Newton step on the retained rows, exact for squared loss. "first_order": the classical
@@ -94,6 +95,10 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
         missing, without one, and for sparse rows and solvers that estimate. "auto" takes a card where there is
         one, and the rows are dense and hold 10 million numbers or more. Results are NumPy arrays of the same numbers to
         about 1e-9; float32 rows stay so there.
+    blocks : None, "last" or list of int, default=None
+        Of a network: the layers whose parameters count, 0 being the first; None: all. The others stay as they were
+        fitted, and parameters, their names and influences are those of these layers alone. Takes effect with the
+        next ``fit``.
     n_jobs : int, default=None
         Threads over groups of rows; None is one thread, or what a joblib context says.
     verbose : int, default=0
@@ -186,6 +191,7 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
         representation="auto",
         refine=True,
         device="auto",
+        blocks=None,
         n_jobs=None,
         verbose=0,
     ):
@@ -195,6 +201,7 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
         self.representation = representation
         self.refine = refine
         self.device = device
+        self.blocks = blocks
         self.n_jobs = n_jobs
         self.verbose = verbose
 
@@ -228,7 +235,7 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
             For settings or data that cannot be used, before any work; for a search that keeps no fitted model, and a
             pipeline that changes the number of rows.
         """
-        family = check_composite(self.estimator)
+        family = self._family(self.estimator)
         family.check_solver(get_solver(self.solver))
         self._check_options()
         frozen = composite.is_frozen(self.estimator)
@@ -260,7 +267,7 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
             )
         final = composite.final_step(estimator)
         if final is not estimator:  # a search may have had the choice among models, or their settings
-            family = check_composite(estimator)
+            family = self._family(estimator)
         family = family.of(final)
         objective = family.read(final, rows, y, np.ones(rows.shape[0]) if weight is None else weight)
         if frozen:
@@ -276,6 +283,11 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
         budget = None if perturbation is None else perturbation.budget()
         self._remember(family, objective, frozen=frozen, budget=budget)
         return self
+
+    def _family(self, estimator):
+        """The family of the final step, for the layers that count; refuses what cannot be used."""
+        family = check_composite(estimator)
+        return family.with_blocks(composite.final_step(estimator), self.blocks)
 
     def _perturbed(self, family, final, objective, perturbation):
         """The objective with noise in it, at its minimum, which ``final`` then holds."""

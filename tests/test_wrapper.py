@@ -96,7 +96,14 @@ def test_defaults_and_keywords():
     settings = model.get_params(deep=False)
     del settings["estimator"]
     assert settings == dict(
-        method="newton", solver="auto", representation="auto", refine=True, device="auto", n_jobs=None, verbose=0
+        method="newton",
+        solver="auto",
+        representation="auto",
+        refine=True,
+        device="auto",
+        blocks=None,
+        n_jobs=None,
+        verbose=0,
     )
     with pytest.raises(TypeError, match="positional"):
         InfluenceEstimator(Ridge(), "first_order")

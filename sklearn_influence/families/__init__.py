@@ -4,6 +4,7 @@ from .gaussian_process import GaussianProcessFamily
 from .kernel import KernelFamily, KernelRidgeFamily
 from .least_squares import LeastSquaresFamily
 from .logistic import LogisticFamily
+from .network import NetworkFamily
 from .registry import Family, find_family, register_family, supported_names
 from .ridge_classifier import RidgeClassifierFamily
 
@@ -11,6 +12,7 @@ register_family(GaussianProcessFamily.estimators, GaussianProcessFamily())
 register_family(KernelRidgeFamily.estimators, KernelRidgeFamily())
 register_family(LeastSquaresFamily.estimators, LeastSquaresFamily())
 register_family(LogisticFamily.estimators, LogisticFamily())
+register_family(NetworkFamily.estimators, NetworkFamily())
 register_family(RidgeClassifierFamily.estimators, RidgeClassifierFamily())
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "KernelRidgeFamily",
     "LeastSquaresFamily",
     "LogisticFamily",
+    "NetworkFamily",
     "RidgeClassifierFamily",
     "find_family",
     "register_family",

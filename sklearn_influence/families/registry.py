@@ -30,6 +30,8 @@ class Family(ABC):
     """
 
     engine = parameter_space
+    # How the refit that a step estimates is had.
+    refit_advice = "{verb} on a copy gives the refit itself"
 
     def of(self, estimator):
         """The family that speaks for this very estimator, fitted or not."""
@@ -78,6 +80,21 @@ class Family(ABC):
 
     def check_solver(self, solver):
         """Raise ValueError for a solver that cannot be used here."""
+
+    def check_method(self, method):
+        """Raise ValueError for a method that cannot be used here."""
+
+    def check_edits(self):
+        """Raise ValueError where no rows can be taken out for good, corrected or added."""
+
+    def with_blocks(self, estimator, blocks):
+        """The family for those layers of ``estimator`` alone that ``blocks`` names; ValueError where it has none."""
+        if blocks is not None:
+            raise ValueError(
+                f"blocks={blocks!r} is about the layers of a network, and {type(estimator).__name__} has none; leave "
+                "it out."
+            )
+        return self
 
     def check_noise(self):
         """Raise ValueError where no noise makes the model's publication private."""
