@@ -33,7 +33,7 @@ LEVELS = [
     {"what_if"},
     {"own_models"},
     {"wrapper", "kernel_models", "linearised_models"},
-    {"quantities"},
+    {"quantities", "retrained"},
     {"diagnostics"},
     {"_report"},
     {"plotting"},

@@ -85,7 +85,7 @@ def sample_losses(estimator, X, y):
     Parameters
     ----------
     estimator : object
-        A fitted classifier with ``decision_function``, or a fitted regressor.
+        A fitted classifier with ``decision_function`` or ``predict_proba``, or a fitted regressor.
     X : array-like or sparse matrix of shape (m, n_features)
     y : array-like of shape (m,) or (m, n_targets)
         Labels or targets; with several targets their losses are added.
@@ -119,8 +119,11 @@ def sample_losses(estimator, X, y):
     unseen = np.setdiff1d(y, classes)
     if unseen.size:
         raise ValueError(f"y holds {unseen.tolist()}, but the classifier was fitted on {classes.tolist()}.")
-    outputs = np.asarray(estimator.decision_function(X), dtype=float)
     codes = np.searchsorted(classes, y)
+    if not hasattr(estimator, "decision_function"):  # as MLPClassifier, which has the probabilities alone
+        with np.errstate(divide="ignore"):
+            return -np.log(estimator.predict_proba(X)[np.arange(len(codes)), codes])
+    outputs = np.asarray(estimator.decision_function(X), dtype=float)
     if not hasattr(estimator, "predict_proba"):
         signs = np.where(codes[:, None] == np.arange(len(classes)), 1.0, -1.0)
         signs = signs[:, 1] if outputs.ndim == 1 else signs
@@ -257,7 +260,7 @@ def at_optimum(model):
     """A copy of the fitted estimator that holds ``params_`` (not in ``__all__``)."""
     estimator = getattr(model, "estimator_", model)  # KernelLogisticRegression is its own
     final = copy.copy(final_step(estimator))
-    find_family(final).write(final, model.params_)
+    find_family(final).with_blocks(final, getattr(model, "blocks", None)).write(final, model.params_)
     return with_final(estimator, final)
 
 

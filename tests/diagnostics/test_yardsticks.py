@@ -12,6 +12,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, scale
 
@@ -195,3 +196,11 @@ def test_weights_of_a_pipeline_reach_its_last_step(cancer, routing):
         weighted = cross_validated_losses(pipeline, X, y, sample_weight=weight)
     assert_allclose(weighted, plain, rtol=1e-8)
     assert np.abs(weighted - cross_validated_losses(pipeline, X, y)).max() > 0.1
+
+
+def test_a_classifier_with_probabilities_alone_has_their_losses():
+    X, y = load_breast_cancer(return_X_y=True)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    model = MLPClassifier([3], alpha=10, solver="lbfgs", max_iter=50, random_state=0).fit(X, y)
+    assert not hasattr(model, "decision_function")
+    assert abs(sample_losses(model, X, y).mean() - log_loss(y, model.predict_proba(X))) < 1e-10
