@@ -140,7 +140,8 @@ class Network:
         for layer in range(len(self.weights) - 1, self.trained[0] - 1, -1):
             deltas[layer] = delta
             if layer > self.trained[0]:
-                delta = self.weight_scales[layer] * (delta @ self.weights[layer].T) * slopes[layer - 1][:, None, :]
+                back = _through(delta, self.weights[layer].T)
+                delta = self.weight_scales[layer] * back * slopes[layer - 1][:, None, :]
         return deltas
 
     def _unit_deltas(self, slopes, m):
@@ -172,7 +173,7 @@ class Network:
         T = None  # (m, k, n): how the inputs of a layer move
         for layer in range(self.trained[0], len(self.weights)):
             W, scale = self.weights[layer], self.weight_scales[layer]
-            moved = 0.0 if T is None else scale * (T @ W)
+            moved = 0.0 if T is None else scale * _through(T, W)
             if layer in places:
                 of_weights, of_biases = places[layer]
                 turned = V[of_weights].reshape(*W.shape, k).transpose(0, 2, 1).reshape(W.shape[0], -1)
@@ -243,6 +244,11 @@ class Network:
         return [
             (inputs[layer], np.ascontiguousarray(deltas[layer]), self.weight_scales[layer]) for layer in self.trained
         ]
+
+
+def _through(T, W):
+    """``T @ W`` for T (m, k, a) and W (a, b): one product, where matmul takes one for each of the m rows."""
+    return (T.reshape(-1, T.shape[2]) @ W).reshape(*T.shape[:2], -1)
 
 
 def _dense(A):
