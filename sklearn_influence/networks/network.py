@@ -185,10 +185,19 @@ class Network:
     def pulled(self, X, U):
         """``sum_i J_i' U_i`` (p, k) for U (m, q, k). Cost: a pass forward and k back."""
         inputs, slopes, _ = self._forward(X)
+        return self._pulled(inputs, slopes, U)
+
+    def outputs_and_pulled(self, X, derivative):
+        """Outputs f (m, q) and ``sum_i J_i' u_i`` (p,) at u = ``derivative(f)`` (m, q): of a loss by its outputs, the
+        gradient. Cost: a pass forward and one back."""
+        inputs, slopes, outputs = self._forward(X)
+        return outputs, self._pulled(inputs, slopes, derivative(outputs)[:, :, None])[:, 0]
+
+    def _pulled(self, inputs, slopes, U):
         deltas, k = self._deltas(slopes, U.transpose(0, 2, 1)), U.shape[2]
         out = np.empty((self.n_params, k))
         for layer, of_weights, of_biases in self._places:
-            delta = deltas[layer].transpose(0, 2, 1).reshape(X.shape[0], -1)  # (m, n_out k)
+            delta = deltas[layer].transpose(0, 2, 1).reshape(len(U), -1)  # (m, n_out k)
             out[of_weights] = self.weight_scales[layer] * _dense(inputs[layer].T @ delta).reshape(-1, k)
             out[of_biases] = self.bias_scale * delta.sum(axis=0).reshape(-1, k)
         return out

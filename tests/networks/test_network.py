@@ -41,6 +41,9 @@ def test_products_are_those_of_the_jacobian(trained, make):
     np.testing.assert_allclose(net.pulled(make(X), U), np.einsum("mqp,mqk->pk", J, U), **close)
     np.testing.assert_allclose(net.pulls(make(X), U[:, :, 0]), np.einsum("mqp,mq->pm", J, U[:, :, 0]), **close)
     np.testing.assert_allclose(net.jacobian(make(X)), J, **close)
+    outputs, pulled = net.outputs_and_pulled(make(X), lambda f: f**2)
+    np.testing.assert_allclose(outputs, net.outputs(X), **close)
+    np.testing.assert_allclose(pulled, np.einsum("mqp,mq->p", J, outputs**2), **close)
 
 
 @pytest.mark.parametrize("trained", [None, (2,), (0, 2)])
