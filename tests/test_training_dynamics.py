@@ -1,7 +1,6 @@
 """The example of a network and its linearisation: its arithmetic against dense problems, a run, what is kept of it."""
 
 import importlib
-import json
 import os
 import re
 import subprocess
@@ -117,7 +116,7 @@ def test_it_runs(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
     assert (tmp_path / "picture.png").stat().st_size > 10_000
-    pattern = r"^linearisation (\w+), (\S+), 50%, (.*): error of the change .*, (\S+) to converged"
+    pattern = r"^linearisation (\w+), (\S+), 50%, (.*): error of the change .*to converged (\S+)$"
     errors = {
         (state, strength, way): float(error) for state, strength, way, error in re.findall(pattern, done.stdout, re.M)
     }

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from versions import versions
 
 matplotlib.use("Agg")
@@ -59,7 +60,10 @@ def main():
     n, width = (5000, 2048) if args.full else (300, 256)
     out = Path(__file__).with_name(f"bench_training_dynamics{'_full' if args.full else ''}.json")
     X, y, X_test, y_test = mnist(args.mnist)
-    task = example.threes_and_eights(X, y, n, X_test, y_test)
+    asked = np.isin(y_test, (3, 8))
+    task = example.threes_and_eights(X, y, n)._replace(
+        X_test=X_test[asked], y_test=np.where(y_test[asked] == 8, 1.0, -1.0)
+    )
     for activation in ("relu", "tanh") if args.only is None else (args.only,):
         began, networks = time.perf_counter(), {}
         start = example.first_network(X.shape[1], width, activation)
