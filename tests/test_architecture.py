@@ -99,7 +99,7 @@ def test_nothing_private_of_scikit_learn(path):
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_matplotlib_and_dask_are_imported_inside_functions_only(path):
     for module, _, _ in imports(path, everywhere=False):
-        assert module.split(".")[0] not in ("matplotlib", "dask", "pandas", "cupy")
+        assert module.split(".")[0] not in ("matplotlib", "dask", "pandas", "cupy", "torch")
 
 
 def test_only_the_backend_names_cupy():
