@@ -129,16 +129,19 @@ def _of_layers(network, X, Z):
 
 
 def _of_jacobian(jacobian, X, Z):
-    """From Jacobians of rows: those of a large block of rows are kept while smaller ones are held against them."""
+    """From Jacobians of rows: those of a large block of rows are kept while smaller ones pass by."""
     X = jacobian.rows(X, "X")
     others = X if Z is None else jacobian.rows(Z, "Z")
     n, m = count_rows(X), count_rows(others)
     q, p = jacobian(X, slice(0, 1)).shape[1:]
     _check_size(n, m, q)
     K = np.empty((n * q, m * q))
-    kept, passing = (block_size(jacobian.bytes_per_row(q, p), share=share) for share in (0.5, 0.25))
+    kept, passing = block_size(8 * q * p, share=0.5), block_size(jacobian.bytes_per_row(q, p), share=0.25)
     for block in blocks(n, kept):
-        left = jacobian(X, block).reshape(-1, p)
+        left = jacobian.empty((block.stop - block.start, q, p))
+        for part in blocks(len(left), passing):
+            left[part] = jacobian(X, slice(block.start + part.start, block.start + part.stop))
+        left = left.reshape(-1, p)
         rows, first = slice(block.start * q, block.stop * q), 0
         if Z is None:
             square = _numpy(left @ left.T)
@@ -180,6 +183,9 @@ class _Function:
         if not count_rows(X):
             raise ValueError(f"{what} must hold at least one row, along its first axis; got {X!r:.80}.")
         return X
+
+    def empty(self, shape):
+        return np.empty(shape)
 
     def bytes_per_row(self, q, p):
         return 8 * q * p

@@ -48,6 +48,10 @@ class TorchJacobian:
             raise ValueError(f"{what} must not hold NaN or infinity: fill or drop those entries first.")
         return self._double(X.detach()).to(self._tensors[min(self._trained)].device)
 
+    def empty(self, shape):
+        """A tensor where the parameters are, to be filled."""
+        return self._tensors[min(self._trained)].new_empty(shape)
+
     def bytes_per_row(self, q, p):
         """Of temporaries: the Jacobian and a copy of it; activations, and their derivatives by each output."""
         return 8 * (2 * q * p + (1 + q) * self._activations)
