@@ -153,3 +153,60 @@ def test_kept_results_of_infinite_width():
         for what in ("outputs", "losses"):
             assert max(result["missed"][what][way] for way in ("one step", "unlearned")) <= 1e-3
         assert list(result["descent"].values())[-1] < 1e-8
+
+
+def _compared(text):
+    """(errors of the parameters' change, of the outputs' change, accuracy) by network, share and way."""
+    lines = re.findall(
+        r"^([a-z ]+), .*?(\d+)% removed, (.*): error ([-+.e\d]+), of outputs ([-+.e\d]+), accuracy ([.\d]+)", text, re.M
+    )
+    retrained = re.findall(r"^([a-z ]+), .*?(\d+)% removed, retrained: accuracy ([.\d]+)", text, re.M)
+    found = {(name, int(share), way): tuple(map(float, numbers)) for name, share, way, *numbers in lines}
+    return found, {(name, int(share)): float(accuracy) for name, share, accuracy in retrained}
+
+
+def _check_compared(found, retrained):
+    for name, share in retrained:
+        by_rows, by_parameters = (found[name, share, f"one step by {space}"] for space in ("rows", "parameters"))
+        if name == "convolutional":  # squared loss, where the step is exact
+            assert max(by_rows[:2]) < 1e-10 and max(by_rows[:2]) < min(by_parameters[:2])
+            nearest = by_rows
+        else:  # one Newton step, whichever way it is solved for, and the end of more
+            assert abs(by_rows[0] / by_parameters[0] - 1) < 1e-3 and 1e-3 < by_rows[0] < 0.5
+            nearest = found[name, share, "unlearned"]
+            assert max(nearest[:2]) < 1e-8
+        assert abs(nearest[2] - retrained[name, share]) <= 0.01
+        assert found[name, share, "noise"][0] > 1.3
+
+
+def test_linearised_unlearning(tmp_path):
+    pytest.importorskip("matplotlib")
+    done = _run("plot_linearised_unlearning.py", tmp_path, "--output", "picture.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
+    found, retrained = _compared(done.stdout)
+    shares = [(name, share) for name, share in retrained if name == "fully connected"]
+    assert [share for _, share in shares] == [10, 50, 90]
+    assert len(retrained) == 6 or "needs torch" in done.stdout
+    _check_compared(found, retrained)
+
+
+def test_kept_results_of_linearised_unlearning():
+    """What the documentation says of MNIST and the convolutional network."""
+    path = EXAMPLES / "benchmarks" / "bench_linearised.json"
+    networks = json.loads(path.read_text(encoding="utf-8"))["networks"]
+    assert len(networks) == 2 and path.with_suffix(".png").exists()
+    found, retrained = {}, {}
+    for title, result in networks.items():
+        name = title.split(",")[0]
+        assert list(result["shares"]) == ["0.1", "0.3", "0.5", "0.7", "0.9"]
+        for share, one in result["shares"].items():
+            share = round(100 * float(share))
+            retrained[name, share] = one["accuracy"]["retrained"]
+            for way, error in one["parameters"].items():
+                found[name, share, way] = error, one["outputs"][way], one["accuracy"][way]
+            if name == "fully connected":
+                assert max(one["warm"]["unlearned"], one["warm"]["unlearn, its first step"]) < min(
+                    one[how]["one step by parameters"] for how in ("warm", "cold")
+                )
+    _check_compared(found, retrained)
