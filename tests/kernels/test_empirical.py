@@ -8,6 +8,7 @@ from scipy import sparse
 from sklearn import config_context
 from sklearn.datasets import make_classification, make_regression
 from sklearn.exceptions import NotFittedError
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import Ridge
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -93,6 +94,19 @@ def test_of_what_holds_a_network_is_that_of_the_network():
     X = np.random.RandomState(1).standard_normal((5, 4))
     np.testing.assert_allclose(empirical_ntk(net, X), product(net.jacobian(X)), **CLOSE)
     np.testing.assert_array_equal(empirical_ntk(Linearised(), X), empirical_ntk(net, X))
+
+
+def test_a_linearised_network_is_kernel_ridge_on_its_kernel():
+    from sklearn_influence import LinearisedClassifier, LinearisedRegressor
+
+    X, y = make_regression(40, 4, random_state=0)
+    model = LinearisedRegressor((8,), alpha=0.5, representation="primal", random_state=0).fit(X[:30], y[:30])
+    start = model.network_.outputs(X)[:, 0]
+    ridge = KernelRidge(alpha=0.5, kernel="precomputed").fit(empirical_ntk(model, X[:30]), y[:30] - start[:30])
+    expected = start[30:] + ridge.predict(empirical_ntk(model, X[30:], X[:30]))
+    np.testing.assert_allclose(model.predict(X[30:]), expected, rtol=1e-9, atol=1e-9 * np.abs(y).max())
+    with pytest.raises(NotFittedError, match="LinearisedClassifier instance is not fitted"):
+        empirical_ntk(LinearisedClassifier(), X)
 
 
 @pytest.mark.parametrize("memory", [1024, 2e-4], ids=["one block", "many blocks"])
