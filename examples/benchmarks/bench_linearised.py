@@ -122,7 +122,8 @@ class Kept:
         self.result["shares"][str(share)] = one
         self.result["shares"] = dict(sorted(self.result["shares"].items()))
         if self.keep:
-            self.all["networks"][self.name] = self.result
+            networks = {**self.all["networks"], self.name: self.result}
+            self.all["networks"] = dict(sorted(networks.items(), reverse=True))  # the fully connected one first
             self.all["versions"] = versions()
             OUT.write_text(json.dumps(self.all, indent=1) + "\n", encoding="utf-8")
 
