@@ -93,7 +93,7 @@ def _with(X, value):
 
 ONES = np.ones(N)
 ALTERNATE = np.arange(N) % 4  # 4 labels over both classes
-SUPPORTED = ("not supported", "LinearRegression, LogisticRegression", "RidgeCV")
+SUPPORTED = ("not supported", "LinearRegression, Linearised", "RidgeCV")
 
 CONSTRUCTOR = {
     "method unknown": Bad(_set(method="newtn"), ("method", "'newton', 'first_order'", "'newtn'")),
