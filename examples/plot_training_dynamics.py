@@ -211,7 +211,6 @@ def settled(model, task, stay, strength, first, tol=1e-10, max_iter=30):
 
 
 def retrained(model, task, stay, strength, first):
-    """To convergence on the rows that stay, from the model given."""
     near = accelerated(model, task.X[stay], task.y[stay], strength, first)
     return settled(near, task, stay, strength, first)
 
@@ -254,8 +253,9 @@ def eq_12(model, task, stay, strength, start, K):
 def ways(kind, state, model, task, stay, strength, start, K):
     """New parameters by name."""
     of_rows = (task, stay, strength, start.params)
-    found = {
-        "Eq. 1": eq_1(model, *of_rows, hessian=kind == "network"),
+    on_kinks = (kind, state, start.activation) == ("network", "converged", "relu")  # where there is no Hessian
+    found = {} if on_kinks else {"Eq. 1": eq_1(model, *of_rows, hessian=kind == "network")}
+    found |= {
         "Eq. 12": eq_12(model, task, stay, strength, start, K),
         "ours": step_of_those_that_stay(Linearisation(start, model.params), *of_rows),
         "nothing": model.params,
@@ -346,6 +346,7 @@ PANELS = {
 }
 WAYS = {
     "Eq. 1": {"color": "#7a7a7a", "marker": "s"},
+    "Eq. 1, Gauss-Newton": {"color": "#7a7a7a", "marker": "s", "markerfacecolor": "white"},
     "Eq. 12": {"color": "#d55e00", "marker": "^"},
     "ours": {"color": "#0072b2", "marker": "o"},
     "ours, at its weights": {"color": "#009e73", "marker": "D"},
@@ -368,7 +369,6 @@ def draw_dynamics(figures, axes):
 
 
 def draw_removal(found, axes):
-    """Of the stopped network and against stopped retraining, as in the paper."""
     records = [r for r in found["records"] if (r["kind"], r["state"]) == ("network", "stopped")]
     strength = f"penalty {records[0]['strength']:.0e}"
     for way, look in WAYS.items():
@@ -389,7 +389,7 @@ def draw_causes(by_activation, ax, share=0.5):
     places = [(*kind, state) for kind in kinds for state in ("converged", "stopped")]
     for number, (way, look) in enumerate(WAYS.items()):
         errors = {
-            place + (number - 2.5) / 9: max(record["to converged"]["error of the change"], 1e-8)
+            place + (number - 3) / 9: max(record["to converged"]["error of the change"], 1e-8)
             for place, (activation, *of) in enumerate(places)
             for record in by_activation[activation]["records"]
             if [record[asked] for asked in ("kind", "state", "way", "share")] == [*of, way, share]

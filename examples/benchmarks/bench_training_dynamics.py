@@ -15,6 +15,7 @@ stays in them.
 
 import argparse
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -45,7 +46,8 @@ def keep(out, *path, found):
         place = place.setdefault(key, {})
     place[path[-1]] = rounded(found)
     result["versions"] = versions()
-    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    text = re.sub(r"\n {6,}|\n {5}(?=[]}])", " ", json.dumps(result, indent=1))  # a record on a line
+    out.write_text(text + "\n", encoding="utf-8")
 
 
 def main():
