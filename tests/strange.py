@@ -13,7 +13,7 @@ import pytest
 
 from sklearn_influence import _backend, _device_design, kernel_models
 from sklearn_influence._design import Design
-from sklearn_influence.alpha import curvature, effects, gram, objective, row_blocks, rows, tangent
+from sklearn_influence.alpha import curvature, effects, gram, row_blocks, rows, tangent
 from sklearn_influence.kernels import matrices
 from sklearn_influence.solvers import choice
 
@@ -57,7 +57,7 @@ def as_cuda(memory=2**40):
         patch.setattr(_backend, "cuda_lacks", lambda: None)
         for module in (_backend, choice, row_blocks):
             patch.setattr(module, "device_memory", lambda device: memory if device == "cuda" else memory_of(device))
-        on_a_device = (curvature, effects, gram, objective, row_blocks, rows, tangent)
+        on_a_device = (curvature, effects, gram, row_blocks, rows, tangent)
         for module in (_device_design, *on_a_device, matrices, kernel_models):
             patch.setattr(module, "on_device", on_device)
         patch.setattr(strict, "__matmul__", product)

@@ -8,7 +8,7 @@ from scipy import sparse
 from .._backend import array_namespace, check_memory, on_device, submatrix, to_double, to_numpy
 from .._parallel import block_size, blocks
 from ..kernels import gram as kernel_matrix
-from .mixing import places
+from .mixing import places, product
 from .row_blocks import RowBlocks, fits, in_blocks, take
 
 # A given matrix may differ from its transpose by so many units of rounding.
@@ -106,6 +106,10 @@ class Gram:
     def across(self, X):
         """Values of other points (m, d) with these: (m, n), or (m q, n q) where mixed."""
         return self._values(X, self.X)
+
+    def times(self, B):
+        """The matrix times coefficients B (n, q, k): (n, q, k), as a NumPy array."""
+        return to_numpy(product(self.matrix, on_device(B, self.device)))
 
     def rows(self, positions):
         """Values of some of these points with all: (k, n), or (k q, n q) where mixed."""

@@ -17,11 +17,9 @@ from functools import cached_property
 
 import numpy as np
 
-from .._backend import on_device, to_numpy
 from ..objective import class_numbers
 from .curvature import KernelCurvature
 from .leverage import leverage_between, leverages
-from .mixing import product
 from .parameters import solve_params, to_params
 from .rows import OwnRows, Points, Pullers, TestRows
 from .system import Roots
@@ -198,10 +196,7 @@ class KernelObjective:
         (m, q, k)."""
         n, q = self.n_rows, self.n_outputs
         inside = np.ascontiguousarray(V[: n * q]).reshape(n, q, -1)
-        if rows is None:
-            out = to_numpy(product(self.gram.matrix, on_device(inside, self.gram.device)))
-        else:
-            out = rows.times(inside)
+        out = self.gram.times(inside) if rows is None else rows.times(inside)
         return out + V[n * q :].reshape(1, q, -1) if self.centred else out
 
     # -- words --------------------------------------------------------------------------------------------------------

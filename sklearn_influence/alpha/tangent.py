@@ -113,6 +113,10 @@ class TangentGram(Gram):
             out[part] = self.network.times(X[part], V)
         return out
 
+    def times(self, B):
+        moved = self.moved(self.X, B) if self._matrix is None else None  # a matrix is made for a solve, not for this
+        return super().times(B) if moved is None else moved
+
     def moved(self, X, B):
         """``J(X) J' B`` (m, q, k) for coefficients B (n, q, k), where passes through the network cost less than kernel
         values; None otherwise."""

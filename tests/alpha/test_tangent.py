@@ -10,6 +10,7 @@ from tangent_cases import Linearised
 
 from sklearn_influence import _backend
 from sklearn_influence.alpha.tangent import TangentGram
+from sklearn_influence.networks import Network
 
 kinds = pytest.mark.parametrize("kind", ["squares", "logistic"])
 
@@ -107,3 +108,13 @@ def test_blocks_of_rows_where_nothing_holds_the_matrix(monkeypatch):
     rows = np.array([1, 4, 9])
     np.testing.assert_allclose(parts.take(rows).host_matrix(), whole.take(rows).matrix, atol=1e-12)
     np.testing.assert_allclose(parts.rows(rows), whole.rows(rows), atol=1e-12)
+
+
+def test_outputs_take_no_matrix_where_passes_cost_less():
+    network = Network.random([4, 6, 2], "tanh", sigma_w=1.5, sigma_b=0.2, random_state=np.random.RandomState(0))
+    X, B = np.random.RandomState(1).standard_normal((300, 4)), np.random.RandomState(2).standard_normal((300, 2, 1))
+    gram = TangentGram(network, X)
+    found = gram.times(B)
+    assert gram._matrix is None
+    np.testing.assert_allclose(found.ravel(), gram.matrix @ B.ravel(), rtol=1e-10)
+    np.testing.assert_allclose(gram.times(B), found, rtol=1e-10)
