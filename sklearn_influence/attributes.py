@@ -183,7 +183,8 @@ class FittedMixin:
         -------
         ndarray of shape (k,), or (k, q, q) for q outputs
             Between 0 and 1 (eigenvalues, for q outputs): the hat matrix's diagonal of least squares, and its weighted
-            counterpart of logistic models. At 1 the row alone holds a direction of the model.
+            counterpart of logistic models. At 1 the row alone holds a direction of the model. With the exact
+            curvature of a network they may lie outside.
 
         Notes
         -----

@@ -95,8 +95,8 @@ class InfluenceMixin(QuestionsMixin):
 
         Notes
         -----
-        Raw outputs are linear in the parameters, so their change is exact for the parameters' change; probabilities are
-        evaluated at the shifted outputs, or linear in the shift ("first_order").
+        Raw outputs are linear in the parameters, so their change is exact for the parameters' change (of an MLP: to
+        first order in it); probabilities are evaluated at the shifted outputs, or linear in the shift ("first_order").
 
         Examples
         --------

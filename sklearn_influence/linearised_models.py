@@ -317,7 +317,8 @@ class LinearisedRegressor(RegressorMixin, _LinearisedNetwork):
 
     The outputs are ``f(x) = f0(x) + J(x) theta``: f0 those of a fully connected network at its initial weights, J its
     derivative by all weights and biases there, and theta the way from them. Minimises
-    ``1/2 sum_i s_i |y_i - f(x_i)|**2 + alpha/2 |theta|**2``, one output for each target.
+    ``1/2 sum_i s_i |y_i - f(x_i)|**2 + alpha/2 |theta|**2``, one output for each target. Biases are penalised
+    too: centre and scale y.
 
     Parameters
     ----------

@@ -85,7 +85,8 @@ class InfluenceEstimator(WhatIfMixin, MetaEstimatorMixin, BaseEstimator):
     representation : {"auto", "primal", "dual"}, default="auto"
         Which unknowns: "primal", the parameters; "dual", coordinates of the rows' span, as many as there are rows.
         "auto" takes the dual where there are more columns than rows, unless the solver's result depends on what the
-        parameters are (damping, "diagonal", ``parameters``). The results are the same. Kernel models have the dual
+        parameters are (damping, "diagonal", ``parameters``). The results are the same, but of an MLPClassifier or
+        MLPRegressor: the dual has the Gauss-Newton curvature in place of the exact one. Kernel models have the dual
         alone: their parameters are coefficients of the rows.
     refine : bool, default=True
         Take influences at the true optimum, found by Newton steps on a private copy, wherever the fit stopped. The
