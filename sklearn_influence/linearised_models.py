@@ -167,7 +167,7 @@ class LinearisedClassifier(ByOutputsMixin, ClassifierMixin, _LinearisedNetwork):
     representation : {"auto", "primal", "dual"}, default="auto"
         Whether theta itself is sought, of p weights and biases, or a coefficient for each row and output: the same
         model. "auto": the fewer unknowns. "mean" needs the dual.
-    tol : float, default=1e-10
+    tol : float, default=1e-12
         Converged when the Newton decrement is at most ``tol`` times that of the longest step, or is rounding.
     max_iter : int, default=100
         Newton steps at most.
@@ -236,7 +236,7 @@ class LinearisedClassifier(ByOutputsMixin, ClassifierMixin, _LinearisedNetwork):
         class_weight=None,
         penalty_scale="sum",
         representation="auto",
-        tol=1e-10,
+        tol=1e-12,
         max_iter=100,
         device="auto",
         random_state=None,
@@ -378,7 +378,7 @@ class LinearisedRegressor(RegressorMixin, _LinearisedNetwork):
         sigma_b=0.1,
         penalty_scale="sum",
         representation="auto",
-        tol=1e-10,
+        tol=1e-12,
         max_iter=100,
         device="auto",
         random_state=None,

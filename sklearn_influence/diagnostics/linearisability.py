@@ -29,7 +29,7 @@ def linearisability(model, indices=None, X=None, *, groups=None, cold=True):
         Instead of ``indices``: a label for each row, or the rows of each group, which leave together.
     cold : bool, default=True
         Also fit the network anew by scikit-learn, from its own ``random_state``, with and without the rows: what the
-        choice among minima does, which no influence can say.
+        choice among minima does, which no influence can say. It trains all layers, whatever ``blocks``.
 
     Returns
     -------

@@ -57,7 +57,12 @@ class NetworkFamily(Family):
         if not isinstance(estimator, MLPClassifier):
             return read_targets(y, estimator.n_outputs_)
         if np.ndim(y) == 2 and np.shape(y)[1] > 1:
-            raise ValueError("Several labels a row (multilabel) are not supported by InfluenceEstimator.")
+            raise ValueError(
+                "Several labels a row (multilabel) are not supported by InfluenceEstimator. Fit one model for each "
+                "column of y."
+            )
+        if len(estimator.classes_) < 2:
+            raise ValueError(f"MLPClassifier needs rows of at least 2 classes; got 1 class, {estimator.classes_[0]!s}.")
         return class_codes(estimator, y)
 
     def read(self, estimator, X, y, sample_weight):
@@ -156,6 +161,7 @@ def _layers(blocks, n_layers):
     whole = layers and all(isinstance(layer, (int, np.integer)) and not isinstance(layer, bool) for layer in layers)
     if not whole or len(set(layers)) < len(layers) or not all(0 <= layer < n_layers for layer in layers):
         raise ValueError(
-            f"blocks must be None, 'last' or different layer numbers from 0 to {n_layers - 1}, got {blocks!r}."
+            f"blocks must be None, 'last' or a list of different layer numbers from 0 to {n_layers - 1}, as [0], got "
+            f"{blocks!r}."
         )
     return tuple(sorted(int(layer) for layer in layers))

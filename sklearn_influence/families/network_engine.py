@@ -20,7 +20,8 @@ from ..solvers.steps import newton_step
 from_anywhere = False
 replacement_effects, stationarity = parameter_space.replacement_effects, parameter_space.stationarity
 
-# The Newton decrement at a minimum, in units of a typical row's influence, at most; as a rule it is 1e-8.
+# The Newton decrement at a minimum, in units of a typical row's influence, at most; as a rule it is 1e-8. Above, what a
+# retraining does has little to do with its rows (correlations of .15 have been seen at .0015).
 TOL = 1e-3
 # Steps with the curvature of the first of them, after Newton's own.
 _POLISHING = 10
@@ -60,7 +61,7 @@ def minimise_anew(objective, *, solver, scale, **_):
 
     Warns
     -----
-    UserWarning
+    ConvergenceWarning
         Where the outputs have moved by more than a tenth of their spread on the way.
     """
     primal = objective.primal()
@@ -69,12 +70,13 @@ def minimise_anew(objective, *, solver, scale, **_):
     typical = scale(there, factor)
     moved, spread = _moved(primal, there)
     if decrement > TOL * typical and decrement > rounding_decrement(there, factor):
+        relative = decrement / typical if typical else np.inf
         raise ValueError(
-            f"No minimum was found near the network's weights: after {found.n_products:,} products with the second "
-            f"derivative the gradient's norm is {np.linalg.norm(there.gradient()):.2g}, the Newton decrement "
-            f"{decrement / typical if typical else np.inf:.2g} times a typical row's influence (threshold {TOL:g}), "
-            f"and the outputs have moved by {moved:.3g} (their spread is {spread:.3g}). Take a larger alpha, "
-            "activation='tanh' or solver='lbfgs'; or refine=False, for influences at the weights as they are."
+            f"The search for a minimum near the network's weights gave up: after {found.n_products:,} products with "
+            f"the second derivative the gradient's norm is {np.linalg.norm(there.gradient()):.2g}, the Newton "
+            f"decrement {relative:.2g} times a typical row's influence (threshold {TOL:g}), and the outputs have "
+            f"moved by {moved:.3g} (their spread is {spread:.3g}). Take fewer units, activation='tanh', solver='lbfgs' "
+            "or a larger alpha; or refine=False with method='first_order', for influences at the weights as they are."
         )
     if moved > _FAR * spread:
         warnings.warn(

@@ -6,6 +6,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import Pipeline
 
 from .._validation import check_count
 
@@ -22,9 +23,16 @@ def hidden_sizes(sizes):
 def given_weights(init, activation):
     """Copies of weights and biases that ``init`` holds, and the activation that goes with them."""
     network = init.estimator if isinstance(init, FrozenEstimator) else init
+    if isinstance(network, Pipeline):
+        raise ValueError(
+            "init is a pipeline; pass its last step, init=pipeline[-1], and fit on rows that the steps before it have "
+            "transformed."
+        )
     if isinstance(network, (MLPClassifier, MLPRegressor)):
         if not hasattr(network, "coefs_"):
             raise ValueError(f"init={network} is not fitted, and has no weights to start from; fit it first.")
+        if getattr(network, "loss", None) == "poisson":
+            raise ValueError("init=MLPRegressor(loss='poisson') is not supported: its outputs are logarithms.")
         coefs, intercepts, activation = network.coefs_, network.intercepts_, network.activation
     else:
         try:

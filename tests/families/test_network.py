@@ -87,6 +87,7 @@ def test_what_cannot_be_read_is_refused_by_name():
         (MLPClassifier(early_stopping=True), y > 0, "early_stopping"),
         (MLPRegressor(loss="poisson"), np.abs(y), "poisson"),
         (MLPClassifier(max_iter=2), labels, "multilabel"),
+        (MLPClassifier(max_iter=2), 0 * y > 1, "at least 2 classes"),
     ):
         with pytest.raises(ValueError, match=text):
             InfluenceEstimator(estimator).fit(X, target)

@@ -174,7 +174,7 @@ def test_what_cannot_be_refined_is_refused_with_the_number(monkeypatch):
     search = network_engine.nearby_minimum
     monkeypatch.setattr(network_engine, "nearby_minimum", lambda risk: search(risk, quick_steps=2, max_products=3))
     monkeypatch.setattr(network_engine, "_POLISHING", 0)
-    with pytest.raises(ValueError, match=r"No minimum was found .* gradient's norm is .*threshold 0.001.*refine=False"):
+    with pytest.raises(ValueError, match=r"gave up: .* gradient's norm is .*threshold 0.001.*refine=False"):
         model_of("binary").influence_on_output(indices=ROWS)
 
 

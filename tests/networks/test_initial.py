@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 from sklearn.frozen import FrozenEstimator
-from sklearn.neural_network import MLPClassifier
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_influence.networks import Network
 from sklearn_influence.networks.initial import given_weights, hidden_sizes
@@ -32,6 +34,8 @@ def _log_odds(mlp, X):
 GOOD = [np.ones((3, 2)), np.ones((2, 1))], [np.ones(2), np.ones(1)]
 BAD = {
     "unfitted": (MLPClassifier(), "is not fitted, and has no weights"),
+    "poisson": (MLPRegressor("poisson", max_iter=2).fit([[0.0], [1.0]], [1.0, 2.0]), "outputs are logarithms"),
+    "pipeline": (make_pipeline(StandardScaler(), MLPClassifier()), "pass its last step"),
     "number": (3, "init must be a fitted MLPClassifier .* got 3"),
     "no biases": ((GOOD[0],), "a pair"),
     "fewer biases": ((GOOD[0], GOOD[1][:1]), "one matrix and one vector for each layer"),
