@@ -152,9 +152,8 @@ class KernelObjective:
             other._outputs_before = self._outputs[kept]
         return other
 
-    _outputs_before = (
-        None  # of the model that the rows were taken from: nearer to the minimum than the coefficients' own
-    )
+    # Of the model before an edit, for the rows after it: nearer to the minimum than the coefficients' own.
+    _outputs_before = None
 
     def replace(self, rows, X=None, y=None):
         rows, targets, weighting = np.asarray(rows), self.y, self.weighting
@@ -163,7 +162,16 @@ class KernelObjective:
             targets = targets.copy()
             targets[rows] = y
             weighting = weighting if weighting.codes is None else weighting.replace(rows, class_numbers(y))
-        return self._changed(gram, targets, weighting, self.coefficients)
+        if X is None:
+            return self._changed(gram, targets, weighting, self.coefficients)
+        # Coefficients of the old features, as large as 1 / rho, would say nothing of the outputs with the new ones.
+        coefficients = self.coefficients.copy()
+        coefficients[rows] = 0.0
+        other = self._changed(gram, targets, weighting, coefficients)
+        if not self.loss.quadratic:
+            other._outputs_before = self._outputs.copy()
+            other._outputs_before[rows] = self.outputs(self.read_rows(X))
+        return other
 
     def append(self, X, y, sample_weight):
         if self.of_rows:

@@ -151,6 +151,22 @@ def test_edits_of_linearised_networks_are_refits(kind, mean, solver):
         assert distance <= certificate.param_bound + 1e-13 * length and certificate.param_bound <= 1e-7 * length
 
 
+@WAYS
+@pytest.mark.parametrize("kind", ["softmax", "logistic"])
+def test_new_features_under_a_weak_penalty_take_no_more_steps_than_a_refit(kind, solver):
+    """Coefficients are as large as 1 / rho, and those of the old features would throw the outputs of the new ones."""
+    case, own = Linearised(kind), np.array([7, 2])
+    start = case.weakly(1e-6, 0.0)
+    moved = case.X.copy()
+    moved[own] = case.X_test[:2]
+    before, _ = editing.minimise_anew(start, solver=solver)
+    edited = Correction(own, case.X_test[:2]).apply(before)
+    found, info = editing.minimise_anew(edited, solver=solver)
+    refit, steps = editing.minimise_anew(start.replace(own, case.X_test[:2]), solver=solver)
+    assert info.converged and info.n_iter <= steps.n_iter + 2
+    close(found.to_params(found.params), refit.to_params(refit.params), 1e-7)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @WAYS
 def test_the_bound_holds_for_the_networks_parameters_wherever_they_are(kind, solver):
