@@ -65,6 +65,10 @@ def test_leverages_and_solves_are_of_the_exact_curvature(model):
     J, p = objective.network.jacobian(X)[:, 0], 1 / (1 + np.exp(-objective.outputs()[:, 0]))
     expected = p * (1 - p) * np.einsum("ip,pq,iq->i", J, inverse, J)
     np.testing.assert_allclose(model.leverages(), expected, atol=1e-8)
+    u = p[3] - objective.y[3]  # one row takes its linear part out of the curvature, and leaves its bending there
+    without = H - p[3] * (1 - p[3]) * np.outer(J[3], J[3])
+    step = np.linalg.pinv(without, rcond=1e-10, hermitian=True) @ (u * J[3])
+    np.testing.assert_allclose(model.influence_on_output(X, [3])[:, 0], J @ step, atol=1e-8)
     b = H @ np.random.RandomState(0).standard_normal(objective.n_params)
     np.testing.assert_allclose(H @ model.curvature_solve(b), b, atol=1e-7)
 

@@ -117,8 +117,11 @@ def _moved(before, after):
 
 
 def row_effects(objective, factor, rows, method):
-    """As :func:`sklearn_influence.effects.row_effects`; of rows without which the curvature is not positive, the
-    first-order effect."""
+    """As :func:`sklearn_influence.effects.row_effects`: a row takes ``s_i J_i' W_i J_i`` out of the exact curvature.
+
+    Its bending stays, so that a group of that row alone is another step. Of rows without which the curvature is not
+    positive, the first-order effect.
+    """
     effects = parameter_space.row_effects(objective, factor, rows, method)
     if method == "newton" and getattr(objective, "exact", False):
         for column in getattr(effects, "direct", ()):
