@@ -66,10 +66,14 @@ def minimise_anew(objective, *, solver, scale, **_):
     """
     primal = objective.primal()
     there, found = minimum(primal)
-    there, factor, decrement = _polished(there, solver)
-    typical = scale(there, factor)
+    if objective is primal:
+        there, factor, decrement = _polished(there, solver)
+        optimum = there
+    else:
+        optimum, factor, decrement = _in_the_span(there, solver)
     moved, spread = _moved(primal, there)
-    if decrement > TOL * typical and decrement > rounding_decrement(there, factor):
+    typical = scale(optimum, factor)
+    if decrement > TOL * typical and decrement > rounding_decrement(optimum, factor):
         relative = decrement / typical if typical else np.inf
         raise ValueError(
             f"The search for a minimum near the network's weights gave up: after {found.n_products:,} products with "
@@ -87,11 +91,16 @@ def minimise_anew(objective, *, solver, scale, **_):
             ConvergenceWarning,
             stacklevel=2,
         )
-    n_iter = max(found.n_products, 1)
-    if objective is not primal:
-        spanned = SpannedObjective(there.as_exact(False))
-        return spanned, NewtonInfo(True, n_iter, decrement, None, None)
-    return there, NewtonInfo(True, n_iter, decrement, factor, None)
+    return optimum, NewtonInfo(True, max(found.n_products, 1), decrement, factor, None)
+
+
+def _in_the_span(there, solver):
+    """The objective linearised there, in the span of its rows, its factor, and the decrement by it: no matrix of all
+    parameters is made."""
+    spanned = SpannedObjective(there.as_exact(False))
+    factor, gradient = solver.factor(spanned.curvature()), there.gradient()
+    ahead = spanned.solve_params(factor, gradient[:, None])[:, 0]
+    return spanned, factor, float(np.sqrt(max(gradient @ ahead, 0.0)))
 
 
 def _polished(there, solver):

@@ -12,6 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn_influence import InfluenceEstimator
 from sklearn_influence.diagnostics import agreement
 from sklearn_influence.families import network_engine
+from sklearn_influence.linearised import NetworkObjective
+from sklearn_influence.networks import Network
 
 PROBLEMS = oracle.problems()
 ROWS = [3, 11, 20, 28, 41, 50]
@@ -189,3 +191,20 @@ def test_relu_is_refined_with_a_rounded_corner():
     z = X @ objective.network.weights[0] + objective.network.biases[0]
     exact = np.maximum(z, 0) @ objective.network.weights[1] + objective.network.biases[1]
     assert np.abs(objective.outputs() - exact).max() < 0.1 * exact.std()
+
+
+def test_the_dual_never_makes_a_matrix_of_all_parameters(monkeypatch):
+    """Refined, and with the Gauss-Newton curvature at the minimum, written out."""
+    monkeypatch.setattr(NetworkObjective, "curvature", lambda self, kind="hessian": pytest.fail("of all parameters"))
+    model, (estimator, X, y) = model_of("regression", representation="dual"), PROBLEMS["regression"]
+    outputs = model.influence_on_output(indices=ROWS)
+    fit = oracle.put(oracle.fitted(estimator, X, y), model.params_)
+    assert np.abs(oracle.gradient(fit, X, y)).max() < 1e-6
+    J = Network(fit.coefs_, fit.intercepts_, "tanh").jacobian(X)[:, 0]
+    H, u = (
+        J.T @ J + np.diag(np.where(np.arange(J.shape[1]) < fit.coefs_[0].size + 3, estimator.alpha, 0.0)),
+        fit.predict(X) - y,
+    )
+    for row, change in zip(ROWS, outputs.T, strict=True):  # a unit whose weights have shrunk to 0 has a flat bias
+        inverse = np.linalg.pinv(H - np.outer(J[row], J[row]), rcond=1e-10, hermitian=True)
+        np.testing.assert_allclose(change, J @ inverse @ (u[row] * J[row]), atol=1e-9)
