@@ -373,14 +373,15 @@ def draw_removal(found, axes):
     strength = f"penalty {records[0]['strength']:.0e}"
     for way, look in WAYS.items():
         of_way = [r for r in records if r["way"] == way]
+        if not of_way:
+            continue
         shares = [100 * r["share"] for r in of_way]
         axes[0].semilogy(shares, [r["to stopped"]["error of the change"] for r in of_way], **look)
-        axes[1].plot(shares, [r["accuracy"] for r in of_way], **look)
+        axes[1].plot(shares, [r["accuracy"] for r in of_way], label=way, **look)
     truth = {100 * r["share"]: r["to stopped"]["accuracy"] for r in records}
     axes[1].plot(truth.keys(), truth.values(), color="black", linewidth=2.5, zorder=0, label="retrained")
     axes[0].set(title=f"{strength}: distance to the retrained network,\nby that of nothing done", xlabel="% removed")
     axes[1].set(title=f"{strength}: accuracy\non the removed rows", xlabel="% removed", ylim=(0, 1.03))
-    axes[1].legend(frameon=False, loc="lower left")
 
 
 def draw_causes(by_activation, ax, share=0.5):
@@ -413,6 +414,7 @@ def draw(figures, unlearned):
         ax.spines[["top", "right"]].set_visible(False)
         if name in "egij":  # nothing done
             ax.axhline(1, color="black", linewidth=0.8, linestyle=":")
+    axes["f"].legend(frameon=False, loc="lower left")
     axes["i"].legend(frameon=False)
     return fig
 
