@@ -202,7 +202,7 @@ def test_bad_rows_are_refused(monkeypatch):
 def test_to_look_at_a_model_computes_nothing(wrap):
     X, y = load_iris(return_X_y=True)
     model = wrap(KernelLogisticRegression()).fit(X, y)
-    assert "dual_coef_" in model._repr_html_() and "params_" in dir(model) and repr(model)
+    assert "KernelLogisticRegression" in model._repr_html_() and "params_" in dir(model) and repr(model)
     assert not model._fitted._cache
 
 
