@@ -11,12 +11,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._backend import check_device
-from ._parallel import block_size, blocks
 from ._validation import REPRESENTATIONS, check_choice, check_count, check_tolerance, check_weights
 from .families import find_family, register_family
 from .families.classes import check_class_weight
 from .families.linearised import LinearisedFamily
 from .fitted import FittedModel
+from .linearised import NetworkRows
 from .networks import ACTIVATIONS, Network
 from .networks.initial import given_weights, hidden_sizes
 from .own_models import PENALTY_SCALES, ByOutputsMixin, OwnModelMixin, check_strength
@@ -91,13 +91,8 @@ class _LinearisedNetwork(OwnModelMixin, BaseEstimator):
     def _outputs(self, X):
         """(m, q) of rows as the caller has them, in blocks within ``working_memory``."""
         check_is_fitted(self)
-        X = self._features(X)
-        network, along = self.network_, self.coef_[:, None]
-        out = np.empty((X.shape[0], network.n_outputs))
-        units = sum(len(bias) for bias in network.biases)
-        for part in blocks(len(out), block_size(40 * units)):
-            out[part] = network.outputs(X[part]) + network.times(X[part], along)[:, :, 0]
-        return out
+        rows = NetworkRows(self.network_, self._features(X))
+        return rows.offsets + rows.dot(self.coef_[:, None])[:, :, 0]
 
     def _rows(self):
         return {"accept_sparse": "csr", "dtype": [np.float64, np.float32]}

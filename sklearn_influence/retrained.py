@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
+from .effects import spread
 from .families.network_engine import minimum
 from .linearised import NetworkObjective
 
@@ -113,6 +114,6 @@ class Retrainer:
 
     def _jacobian_moved(self, there):
         X = self._primal.design.X if self._features is None else self._features
-        X = X[np.unique(np.linspace(0, X.shape[0] - 1, min(_ROWS, X.shape[0])).astype(int))]
+        X = X[spread(np.arange(X.shape[0]), _ROWS)]
         before = self._primal.network.jacobian(X)
         return float(np.linalg.norm(there.network.jacobian(X) - before) / np.linalg.norm(before))

@@ -11,7 +11,7 @@ Hongler (2018).
 import numpy as np
 
 from .._backend import check_memory, on_device
-from .._parallel import block_size, blocks
+from ..linearised.rows import NetworkRows
 from .gram import Gram
 
 
@@ -75,9 +75,9 @@ class TangentGram(Gram):
     def start(self, X=None):
         """The network's own outputs (m, q), which retraining keeps."""
         if X is not None:
-            return self._outputs(X)
+            return NetworkRows(self.network, X).offsets
         if self._start is None:
-            self._start = self._outputs(self.X)
+            self._start = NetworkRows(self.network, self.X).offsets
         return self._start
 
     def take(self, kept):
@@ -100,18 +100,11 @@ class TangentGram(Gram):
 
     def to_features(self, alpha):
         """``J' alpha`` (p, k) for coefficients (n q, k): ways of the network's parameters from theta0."""
-        alpha = alpha.reshape(len(self), self.width, -1)
-        out = np.zeros((self.network.n_params, alpha.shape[2]))
-        for part in self._blocks(len(self), alpha.shape[2]):
-            out += self.network.pulled(self.X[part], alpha[part])
-        return out
+        return NetworkRows(self.network, self.X).tdot(alpha.reshape(len(self), self.width, -1))
 
     def features_of(self, X, V):
         """``J V`` (m, q, k) of rows X under ways V (p, k) of the parameters."""
-        out = np.empty((X.shape[0], self.width, V.shape[1]))
-        for part in self._blocks(X.shape[0], V.shape[1]):
-            out[part] = self.network.times(X[part], V)
-        return out
+        return NetworkRows(self.network, X).dot(V)
 
     def times(self, B):
         moved = self.moved(self.X, B) if self._matrix is None else None  # a matrix is made for a solve, not for this
@@ -124,13 +117,6 @@ class TangentGram(Gram):
         if (n + m) * k * self._pass > m * n * self._pair:
             return None
         return self.features_of(X, self.to_features(B.reshape(self.size, k)))
-
-    def _outputs(self, X):
-        return np.concatenate([self.network.outputs(X[part]) for part in self._blocks(X.shape[0], 1)])
-
-    def _blocks(self, n, k):
-        units = sum(W.shape[1] for W in self.network.weights) + self.network.n_features
-        return blocks(n, block_size(24 * units * (k + 1), share=0.25, largest=max(n, 1)))
 
     @property
     def _pass(self):

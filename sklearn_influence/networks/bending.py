@@ -8,7 +8,7 @@ import numpy as np
 
 from .._parallel import block_size, blocks
 from .activations import SECOND_DERIVATIVES
-from .network import _dense
+from .network import _dense, _through
 
 
 class Bending:
@@ -77,7 +77,7 @@ class Bending:
                     by_weight += np.tensordot(moved[layer], D, axes=(0, 0)).transpose(1, 0, 2)
                 out[of_weights] += scale * by_weight.transpose(0, 2, 1).reshape(-1, k)
             if layer > network.trained[0]:
-                back = np.zeros((m, k, W.shape[0])) if delta is None else delta @ W.T
+                back = np.zeros((m, k, W.shape[0])) if delta is None else _through(delta, W.T)
                 if layer in places:
                     back = back + (D @ turned[layer].reshape(D.shape[1], -1)).reshape(m, k, -1)
                 back = back * slopes[layer - 1][:, None, :]
@@ -92,7 +92,7 @@ class Bending:
         moved, moved_z, turned, T = {}, {}, {}, None
         for layer in range(network.trained[0], len(network.weights)):
             W, scale, moved[layer] = network.weights[layer], network.weight_scales[layer], T
-            z = 0.0 if T is None else scale * (T @ W)
+            z = 0.0 if T is None else scale * _through(T, W)
             if layer in places:
                 of_weights, of_biases = places[layer]
                 part = V[of_weights].reshape(*W.shape, k)

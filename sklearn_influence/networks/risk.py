@@ -3,7 +3,6 @@ r"""What a network is fitted by: a weighted, penalised sum of losses, as a funct
 import numpy as np
 
 from .bending import Bending
-from .network import _dense
 
 
 class NetworkRisk:
@@ -39,15 +38,9 @@ class NetworkRisk:
     def value_and_gradient(self, params):
         """F, and its derivative (p,), at parameters (p,): a pass forward and one back."""
         network, s = self.network.at(params), self.sample_weight
-        inputs, slopes, f = network._forward(self.X)
+        f, pulled = network.outputs_and_pulled(self.X, lambda f: s[:, None] * self.loss.gradient(self.y, f))
         value = 0.5 * self.penalty @ params**2 + s @ self.loss.value(self.y, f)
-        gradient = self.penalty * params
-        deltas = network._deltas(slopes, (s[:, None] * self.loss.gradient(self.y, f))[:, None, :])
-        for layer, of_weights, of_biases in network._places:
-            delta = deltas[layer][:, 0]
-            gradient[of_weights] += network.weight_scales[layer] * _dense(inputs[layer].T @ delta).ravel()
-            gradient[of_biases] += network.bias_scale * delta.sum(axis=0)
-        return value, gradient
+        return value, self.penalty * params + pulled
 
     def curvature(self, params):
         """The second derivative of F at parameters (p,), as a function of (p,) vectors; two passes each way."""
